@@ -2,9 +2,9 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use harness::certs::client_config;
 use harness::image::Spec;
 use harness::site::LOGIN;
@@ -12,11 +12,9 @@ use http::StatusCode;
 use rustix::process::Signal;
 use serde_json::json;
 
-use crate::fixture::{Fixture, Mount, ask, connect, leaf, leaf_for, measured};
+use crate::fixture::{Fixture, Mount, SOON, ask, connect, leaf, leaf_for, measured};
 
 const REPOSITORY: &str = "admin/one";
-/// Handshakes while a certificate has the key of another one.
-const HANDSHAKES: u32 = 100;
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// A Secret is replaced in the middle of an answer, of which the client has read only the head.
@@ -85,12 +83,14 @@ async fn a_half_swapped_pair_is_never_served() -> Result<()> {
     }
     let pairs = [fixture.authority.certificate(&["second.example.com"])?, fixture.first.clone()];
     let known = [leaf(&pairs[0])?, leaf(&pairs[1])?];
-    for pair in pairs.iter().cycle().take(4) {
+    for (round, pair) in pairs.iter().cycle().take(4).enumerate() {
         fs::write(fixture.mount.at("tls.crt"), &pair.chain)?;
-        // The gateway reads the files in the meantime.
-        for _ in 0..HANDSHAKES {
+        let (read, deadline) = ("a new certificate cannot be used yet", Instant::now() + SOON);
+        while fixture.gateway.log().matches(read).count() <= round {
             assert!(known.contains(&fixture.seen().await?));
+            ensure!(Instant::now() < deadline, "the files are not read: {}", fixture.gateway.log());
         }
+        assert!(known.contains(&fixture.seen().await?));
         fs::write(fixture.mount.at("tls.key"), &pair.key)?;
         fixture.until_seen(pair).await?;
     }

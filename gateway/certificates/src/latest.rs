@@ -32,8 +32,8 @@ pub(crate) enum Outcome {
     Same,
     /// There is a new value.
     Changed,
-    /// The files are wrong. Read them again after [`SETTLE`].
-    Doubted,
+    /// The files are wrong. Read them again after [`SETTLE`]. The reason, if they were right before.
+    Doubted(Option<String>),
     /// The files have been wrong for a while: report this.
     Refused(String),
     /// The same was reported before.
@@ -71,9 +71,12 @@ impl<T> Latest<T> {
     }
 
     fn doubted(&mut self, why: String, now: Instant) -> Outcome {
-        let doubt = self.doubt.get_or_insert(Doubt { since: now, reported: None });
+        let Some(doubt) = &mut self.doubt else {
+            self.doubt = Some(Doubt { since: now, reported: None });
+            return Outcome::Doubted(Some(why));
+        };
         if now < doubt.since + SETTLE {
-            return Outcome::Doubted;
+            return Outcome::Doubted(None);
         }
         match &doubt.reported {
             Some((reported, at)) if *reported == why && now < *at + REPEAT => Outcome::StillRefused,
@@ -96,19 +99,19 @@ mod tests {
     #[tokio::test]
     async fn what_is_wrong_for_a_moment_is_not_refused() {
         let (mut latest, start) = (Latest::new(1), Instant::now());
-        assert_eq!(take(&mut latest, Err("half"), start), Outcome::Doubted);
-        assert_eq!(take(&mut latest, Err("half"), start + SETTLE / 2), Outcome::Doubted);
+        assert_eq!(take(&mut latest, Err("half"), start), Outcome::Doubted(Some("half".into())));
+        assert_eq!(take(&mut latest, Err("half"), start + SETTLE / 2), Outcome::Doubted(None));
         assert_eq!(take(&mut latest, Ok(2), start + SETTLE), Outcome::Changed);
         assert_eq!(take(&mut latest, Ok(2), start + SETTLE * 2), Outcome::Same);
         // The next doubt has its own time.
-        assert_eq!(take(&mut latest, Err("half"), start + SETTLE * 3), Outcome::Doubted);
+        assert_eq!(take(&mut latest, Err("half"), start + SETTLE * 3), Outcome::Doubted(Some("half".into())));
         assert_eq!(*latest.value(), 2);
     }
 
     #[tokio::test]
     async fn what_stays_wrong_is_reported_once_a_day() {
         let (mut latest, start) = (Latest::new(1), Instant::now());
-        assert_eq!(take(&mut latest, Err("bad"), start), Outcome::Doubted);
+        assert_eq!(take(&mut latest, Err("bad"), start), Outcome::Doubted(Some("bad".into())));
         let refused = start + SETTLE;
         assert_eq!(take(&mut latest, Err("bad"), refused), Outcome::Refused("bad".into()));
         assert_eq!(take(&mut latest, Err("bad"), refused + SETTLE), Outcome::StillRefused);

@@ -204,7 +204,12 @@ impl ServerTls {
                 self.loaded.fetch_add(1, Ordering::Relaxed);
                 tracing::info!(%file, "a new certificate is used for new connections");
             }
-            Outcome::Doubted => reloaded.doubtful = true,
+            Outcome::Doubted(why) => {
+                reloaded.doubtful = true;
+                if let Some(error) = why {
+                    tracing::info!(%file, error, "a new certificate cannot be used yet: it is read again in a moment");
+                }
+            }
             Outcome::Refused(error) => {
                 self.refused.fetch_add(1, Ordering::Relaxed);
                 tracing::error!(%file, error, "a new certificate is refused: the one before it stays in use");
