@@ -27,11 +27,11 @@ pub fn write(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     sync_folder(path)
 }
 
-/// Like [`write`], for a file that does not exist yet. An existing file is never replaced, even if another process
+/// Like [`write()`], for a file that does not exist yet. An existing file is never replaced, even if another process
 /// creates it at the same time.
 ///
 /// # Errors
-/// The errors of [`write`], and `AlreadyExists`. There is then no new file, unless only the sync of the folder failed.
+/// The errors of [`write()`], and `AlreadyExists`. There is then no new file, unless only the sync of the folder failed.
 pub fn create(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     // A link fails if its name is taken, which a rename does not.
     fs::symlink_metadata(path).map_or(Ok(()), |_| Err(io::Error::from(io::ErrorKind::AlreadyExists)))?;

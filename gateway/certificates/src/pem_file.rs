@@ -36,7 +36,7 @@ pub fn chain(path: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
 /// # Errors
 /// The file cannot be read, is too large, is damaged, or has no key.
 pub fn private_key(path: &Path) -> anyhow::Result<PrivateKeyDer<'static>> {
-    let read = || PrivateKeyDer::from_pem_slice(&*read(path)?).map_err(PemError::from);
+    let read = || PrivateKeyDer::from_pem_slice(&read(path)?).map_err(PemError::from);
     read().with_context(|| format!("cannot read a private key from {}: PEM is expected", path.display()))
 }
 

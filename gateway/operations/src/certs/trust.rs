@@ -20,7 +20,10 @@ impl FromStr for TrustedHost {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let (host, port) = match text.rsplit_once(':') {
-            Some((host, port)) if !host.contains(':') || host.ends_with(']') => (host, Some(port)),
+            // Neither an address of IPv6 nor a URL, of which the error says more.
+            Some((host, port)) if !port.contains('/') && (!host.contains(':') || host.ends_with(']')) => {
+                (host, Some(port))
+            }
             _ => (text, None),
         };
         if port.is_some_and(|port| port.parse::<u16>().is_err()) {
@@ -72,8 +75,8 @@ pub fn trust(request: &TrustRequest<'_>) -> anyhow::Result<String> {
     certificates::install_provider();
     let ca = request.ca.display();
     let chain = pem_file::chain(request.ca)?;
-    let all = chain.iter().filter_map(|der| Some((der, CertificateFacts::of(der).ok()?)));
-    let root = all.filter(|(_, facts)| facts.is_ca && facts.is_self_issued()).last();
+    let mut all = chain.iter().filter_map(|der| Some((der, CertificateFacts::of(der).ok()?)));
+    let root = all.rfind(|(_, facts)| facts.is_ca && facts.is_self_issued());
     let (der, root) = root.with_context(|| {
         format!("{ca} has no root, which is a CA that signed itself: give its file with --ca")
     })?;
