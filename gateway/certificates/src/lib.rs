@@ -134,6 +134,10 @@ mod tests {
         let dir = tempfile::tempdir().expect("a folder");
         let (certificate, key) = made::ensure(dir.path(), "edge.example.com").expect("makes");
         assert_eq!(chain(&certificate).expect("a chain").len(), 2);
+        let pem = fs::read_to_string(&key).expect("readable");
+        assert_hides(&format!("{:?}", Pair::read(&certificate, &key)), &pem);
+        let issued = make_ca("test", std::time::Duration::from_secs(3600)).expect("a CA");
+        assert!(format!("{issued:?}").ends_with("key: <secret> }"));
         assert!(private_key(&key).is_ok());
         let none = private_key(&certificate).expect_err("no key");
         assert!(format!("{none:#}").contains("PEM is expected"), "{none:#}");

@@ -100,10 +100,12 @@ impl ServerTls {
         files: Vec<TlsPair>,
         client_ca_file: Option<PathBuf>,
     ) -> anyhow::Result<Self> {
-        let pairs: Vec<_> = files
-            .iter()
-            .map(|files| Pair::read(&files.certificate, &files.key).map(Arc::new).map(Latest::new))
-            .collect::<Result<_, _>>()?;
+        let read = |files: &TlsPair| {
+            let read = || Pair::read(&files.certificate, &files.key);
+            // A Secret may have been swapped between the reads of its two files.
+            read().or_else(|_| read()).map(Arc::new).map(Latest::new)
+        };
+        let pairs: Vec<_> = files.iter().map(read).collect::<Result<_, _>>()?;
         let client_ca =
             client_ca_file.as_deref().map(ClientCa::read).transpose()?.map(Arc::new).map(Latest::new);
         let state = State { pairs, client_ca };
