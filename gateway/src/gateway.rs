@@ -17,6 +17,7 @@ use crate::metrics::ContradictedSizes;
 use crate::metrics::Metrics;
 use crate::permissions::Permissions;
 use blob_cache::Cache;
+use certificates::ServerTls;
 use config::{RegistryKind, Settings};
 use limits::memory::Memory;
 use limits::pool::{Pool, PoolStatus};
@@ -30,6 +31,8 @@ use registry::{Names, Registry, RegistryClient};
 #[derive(Debug)]
 pub struct Gateway {
     pub(crate) settings: Settings,
+    /// What clients see of TLS. It follows its files.
+    pub(crate) server_tls: Arc<ServerTls>,
     pub(crate) registry: Arc<dyn Registry>,
     pub(crate) names: Names,
     pub(crate) upstream: Arc<Upstream>,

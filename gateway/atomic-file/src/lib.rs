@@ -21,6 +21,29 @@ pub const PRIVATE: u32 = 0o600;
 /// The folder does not exist or cannot be written to, or the disk is full or fails. The old file is then
 /// unchanged, unless only the sync of the folder failed.
 pub fn write(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    let partial = write_partial(path, bytes, mode)?;
+    #[expect(clippy::disallowed_methods, reason = "this is the one place")]
+    fs::rename(&partial, path)?;
+    sync_folder(path)
+}
+
+/// Like [`write()`], for a file that does not exist yet. An existing file is never replaced, even if another process
+/// creates it at the same time.
+///
+/// # Errors
+/// The errors of [`write()`], and `AlreadyExists`. There is then no new file, unless only the sync of the folder failed.
+pub fn create(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    // A link fails if its name is taken, which a rename does not.
+    fs::symlink_metadata(path).map_or(Ok(()), |_| Err(io::Error::from(io::ErrorKind::AlreadyExists)))?;
+    let partial = write_partial(path, bytes, mode)?;
+    let linked = fs::hard_link(&partial, path);
+    let removed = fs::remove_file(&partial);
+    linked.and(removed)?;
+    sync_folder(path)
+}
+
+/// Writes the temporary file. Returns its path.
+fn write_partial(path: &Path, bytes: &[u8], mode: u32) -> io::Result<PathBuf> {
     let partial = partial(path);
     match fs::remove_file(&partial) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -29,9 +52,11 @@ pub fn write(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&partial)?;
     file.write_all(bytes)?;
     file.sync_all()?;
-    #[expect(clippy::disallowed_methods, reason = "this is the one place")]
-    fs::rename(&partial, path)?;
-    // Without this, a loss of power can undo the rename.
+    Ok(partial)
+}
+
+/// Without this, a loss of power can undo a rename or a link.
+fn sync_folder(path: &Path) -> io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
 }
@@ -59,6 +84,22 @@ mod tests {
         }
         assert_eq!(fs::metadata(&path).expect("there").permissions().mode() & 0o777, PRIVATE);
         assert_eq!(fs::read_dir(dir.path()).expect("readable").count(), 1);
+    }
+
+    #[test]
+    fn a_file_is_created_once() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("ca.key");
+        create(&path, b"first", PRIVATE).expect("created");
+        let again = create(&path, b"second", PRIVATE).expect_err("it is there");
+        assert_eq!(again.kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(fs::read(&path).expect("readable"), b"first");
+        assert_eq!(fs::metadata(&path).expect("there").permissions().mode() & 0o777, PRIVATE);
+        // A link that leads nowhere is no free name.
+        let link = dir.path().join("ca.crt");
+        std::os::unix::fs::symlink("nowhere", &link).expect("linked");
+        assert!(create(&link, b"x", SHARED).is_err());
+        assert_eq!(fs::read_dir(dir.path()).expect("readable").count(), 2);
     }
 
     #[test]

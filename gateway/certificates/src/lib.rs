@@ -1,48 +1,45 @@
 #![doc = include_str!("../README.md")]
 
+mod authority;
+mod by_name;
+mod client_ca;
+mod expiry;
+mod facts;
+mod follow;
+mod key_type;
+mod latest;
 mod made;
+mod pair;
+pub mod pem_file;
+mod printable;
 mod roots;
+mod server_names;
+mod server_tls;
+mod subject_name;
+mod trust_path;
+mod watch;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::Context as _;
-use backends::PemError;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{ClientConfig, ServerConfig};
+use rustls::ClientConfig;
 
 use config::Settings;
+
+pub use authority::{Authority, Issued, make_ca};
+pub use expiry::TimeLeft;
+pub use facts::{CertificateFacts, NoCertificate, covers_host, same_key};
+pub use follow::follow;
+pub use key_type::KeyType;
+pub use pair::Pair;
+pub use roots::load as load_roots;
+pub use server_tls::{ServedCertificate, ServerTls, ServerTlsStatus, rehearse};
+pub use subject_name::{SubjectName, SubjectNameError};
+pub use trust_path::verify as verify_trust_path;
 
 /// Installs aws-lc-rs as the TLS provider of this process. Further calls do nothing.
 pub fn install_provider() {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-}
-
-/// The TLS configuration for the gateway's clients: TLS 1.2 and 1.3, HTTP/2 and HTTP/1.1.
-///
-/// If the configuration names no certificate, a CA and a certificate are made in `state_dir`.
-///
-/// # Errors
-/// The certificate or the key is missing or cannot be read, the key does not belong to the certificate, or
-/// a certificate cannot be made.
-pub fn server(settings: &Settings) -> anyhow::Result<Arc<ServerConfig>> {
-    let (certificate, key) = match &settings.tls {
-        Some(given) => (given.certificate.clone(), given.key.clone()),
-        None => made::ensure(&settings.state_dir, &settings.hostname)?,
-    };
-    let mut config = ServerConfig::builder()
-        .with_no_client_auth()
-        .with_single_cert(chain(&certificate)?, private_key(&key)?)
-        .with_context(|| {
-            format!(
-                "the key in {1} does not belong to the certificate in {0}",
-                certificate.display(),
-                key.display()
-            )
-        })?;
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(Arc::new(config))
 }
 
 /// The TLS configuration for connections to the registry and to stores. It trusts the system's roots and
@@ -64,25 +61,14 @@ pub fn client_with(settings: &Settings, root: Option<&PathBuf>) -> anyhow::Resul
     client(&files)
 }
 
-fn chain(path: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
-    let read = || CertificateDer::pem_file_iter(path)?.collect::<Result<Vec<_>, _>>();
-    let chain = read()
-        .map_err(PemError::from)
-        .with_context(|| format!("cannot read certificates from {}: PEM is expected", path.display()))?;
-    anyhow::ensure!(!chain.is_empty(), "{} holds no certificate", path.display());
-    Ok(chain)
-}
-
-fn private_key(path: &Path) -> anyhow::Result<PrivateKeyDer<'static>> {
-    PrivateKeyDer::from_pem_file(path)
-        .map_err(PemError::from)
-        .with_context(|| format!("cannot read a private key from {}: PEM is expected", path.display()))
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs;
 
+    use rustls::pki_types::PrivateKeyDer;
+    use rustls::pki_types::pem::PemObject as _;
+
+    use super::pem_file::{chain, private_key};
     use super::*;
 
     /// The text of a private key in forms in which it may be written by mistake.
@@ -146,8 +132,12 @@ mod tests {
     fn a_key_and_its_certificate_are_read() {
         install_provider();
         let dir = tempfile::tempdir().expect("a folder");
-        let (certificate, key) = made::ensure(dir.path(), "edge.example.com").expect("makes");
+        let (certificate, key) = made::ensure(dir.path(), &["edge.example.com"]).expect("makes");
         assert_eq!(chain(&certificate).expect("a chain").len(), 2);
+        let pem = fs::read_to_string(&key).expect("readable");
+        assert_hides(&format!("{:?}", Pair::read(&certificate, &key)), &pem);
+        let issued = make_ca("test", std::time::Duration::from_secs(3600)).expect("a CA");
+        assert!(format!("{issued:?}").ends_with("key: <secret> }"));
         assert!(private_key(&key).is_ok());
         let none = private_key(&certificate).expect_err("no key");
         assert!(format!("{none:#}").contains("PEM is expected"), "{none:#}");

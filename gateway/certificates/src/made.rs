@@ -1,18 +1,18 @@
 //! The CA and the certificate that the gateway makes when the configuration names none.
 
-use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use anyhow::Context as _;
-use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose,
-};
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
 
 use config::without_port;
+
+use crate::authority::{Authority, make_ca};
+use crate::expiry;
+use crate::facts::{CertificateFacts, covers_host};
+use crate::key_type::KeyType;
+use crate::pair::Pair;
+use crate::subject_name::SubjectName;
 
 /// How long the CA is valid. Every client must be told to trust it, so it lasts.
 const CA_LIFE: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
@@ -20,118 +20,219 @@ const CA_LIFE: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 /// How long a certificate is valid. Some clients refuse more than 825 days.
 const LIFE: Duration = Duration::from_secs(800 * 24 * 3600);
 
-/// If a certificate is valid for less than this, the next start replaces it.
+/// If a certificate is valid for less than this, it is replaced.
 const LIFE_LEFT_MIN: Duration = Duration::from_secs(30 * 24 * 3600);
 
+/// A certificate ends this long before its CA, at most.
+const BEFORE_CA: Duration = Duration::from_secs(24 * 3600);
+
 /// Everybody may read a certificate, only its owner may replace it.
-const CERTIFICATE_MODE: u32 = 0o644;
+pub(crate) const CERTIFICATE_MODE: u32 = 0o644;
 
-/// Validity begins this long before now, because clocks of clients may be behind.
-const CLOCK_LAG: Duration = Duration::from_secs(24 * 3600);
+/// The name of the CA.
+const CA_NAME: &str = "quay-gateway CA";
 
-/// The paths of the certificate and the key in `dir` for `hostname`.
+/// The files in a folder.
+struct Files {
+    ca: PathBuf,
+    ca_key: PathBuf,
+    certificate: PathBuf,
+    key: PathBuf,
+}
+
+impl Files {
+    fn of(dir: &Path) -> Self {
+        let at = |name: &str| dir.join(name);
+        Self { ca: at("ca.pem"), ca_key: at("ca.key"), certificate: at("tls.crt"), key: at("tls.key") }
+    }
+}
+
+/// The paths of the certificate and the key in `dir` for these names, as `host[:port]`.
 ///
-/// They are made if they are missing, expire soon, or are for another name. The CA is made once and kept.
-pub(super) fn ensure(dir: &Path, hostname: &str) -> anyhow::Result<(PathBuf, PathBuf)> {
-    let name = without_port(hostname).trim_matches(['[', ']']);
-    let (ca, ca_key) = (dir.join("ca.pem"), dir.join("ca.key"));
-    let (certificate, key) = (dir.join("tls.crt"), dir.join("tls.key"));
-    if !ca.exists() || !ca_key.exists() {
-        make_ca(&ca, &ca_key).with_context(|| format!("cannot create a CA in {}", dir.display()))?;
-        tracing::info!(ca = %ca.display(), "created a CA for this gateway");
+/// They are made if they are missing, expire soon, or are for other names. The CA is made once and kept.
+///
+/// # Errors
+/// A file cannot be read or written, or a part of the CA is missing.
+pub(super) fn ensure<S: AsRef<str>>(dir: &Path, hostnames: &[S]) -> anyhow::Result<(PathBuf, PathBuf)> {
+    let files = Files::of(dir);
+    if !is_usable(&files, &hosts(hostnames)) {
+        ensure_ca(&files).with_context(|| format!("cannot create a CA in {}", dir.display()))?;
     }
-    if !is_usable(&certificate, name) || !key.exists() {
-        make_certificate(&ca, &ca_key, name, &certificate, &key)
-            .with_context(|| format!("cannot create a certificate in {}", dir.display()))?;
-        tracing::info!(certificate = %certificate.display(), name, "created a certificate");
-    }
+    renew(dir, hostnames)?;
+    let hostname = hostnames.first().map_or("", AsRef::as_ref);
     tracing::info!(
         "clients must trust this gateway's CA. podman and skopeo: copy {ca} to /etc/containers/certs.d/{hostname}/ca.crt; \
          docker: /etc/docker/certs.d/{hostname}/ca.crt; containerd: `ca = \"{ca}\"` in certs.d/{hostname}/hosts.toml; \
          OpenShift: additionalTrustedCA of image.config.openshift.io/cluster",
-        ca = ca.display()
+        ca = files.ca.display()
     );
-    Ok((certificate, key))
+    Ok((files.certificate, files.key))
 }
 
-/// Whether the certificate is for `name` and does not expire soon.
-fn is_usable(certificate: &Path, name: &str) -> bool {
-    let Ok(der) = CertificateDer::from_pem_file(certificate) else { return false };
-    let Ok((_, parsed)) = x509_parser::parse_x509_certificate(&der) else { return false };
-    let left = parsed.validity().time_to_expiration().map_or(0, |left| left.whole_seconds());
-    is_for(&der, name) && left > LIFE_LEFT_MIN.as_secs() as i64
-}
-
-fn is_for(der: &CertificateDer<'_>, name: &str) -> bool {
-    let Ok(server_name) = rustls::pki_types::ServerName::try_from(name) else { return false };
-    let Ok(parsed) = rustls::server::ParsedCertificate::try_from(der) else { return false };
-    rustls::client::verify_server_name(&parsed, &server_name).is_ok()
-}
-
-fn make_ca(certificate: &Path, key: &Path) -> anyhow::Result<()> {
-    let key_pair = KeyPair::generate()?;
-    let mut params = valid_for(Vec::new(), CA_LIFE)?;
-    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-    params.key_usages =
-        vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign, KeyUsagePurpose::DigitalSignature];
-    params.distinguished_name.push(DnType::CommonName, "quay-gateway CA");
-    let made = params.self_signed(&key_pair)?;
-    atomic_file::write(key, key_pair.serialize_pem().as_bytes(), atomic_file::PRIVATE)?;
-    atomic_file::write(certificate, made.pem().as_bytes(), CERTIFICATE_MODE)?;
+/// Makes the certificate in `dir` again if it is missing, expires soon, or is for other names. The CA must be there.
+pub(super) fn renew<S: AsRef<str>>(dir: &Path, hostnames: &[S]) -> anyhow::Result<()> {
+    let files = Files::of(dir);
+    let hosts = hosts(hostnames);
+    if is_usable(&files, &hosts) {
+        return Ok(());
+    }
+    write_certificate(&files, &hosts)
+        .with_context(|| format!("cannot create a certificate in {}", dir.display()))?;
+    tracing::info!(certificate = %files.certificate.display(), names = hosts.join(" "), "created a certificate");
     Ok(())
 }
 
-fn make_certificate(
-    ca: &Path,
-    ca_key: &Path,
-    name: &str,
-    certificate: &Path,
-    key: &Path,
-) -> anyhow::Result<()> {
-    let ca_pem = fs::read_to_string(ca).with_context(|| ca.display().to_string())?;
-    let key_pem = fs::read_to_string(ca_key).with_context(|| ca_key.display().to_string())?;
-    // The parser's error may hold a part of the key.
-    let ca_key = KeyPair::from_pem(&key_pem)
-        .map_err(|_| anyhow::anyhow!("{} holds no private key in PEM that can be used", ca_key.display()))?;
-    let issuer = Issuer::from_ca_cert_pem(&ca_pem, ca_key)?;
-    let key_pair = KeyPair::generate()?;
-    let mut params = valid_for(vec![name.to_owned()], LIFE)?;
-    params.distinguished_name.push(DnType::CommonName, name);
-    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-    params.use_authority_key_identifier_extension = true;
-    let made = params.signed_by(&key_pair, &issuer)?;
-    atomic_file::write(key, key_pair.serialize_pem().as_bytes(), atomic_file::PRIVATE)?;
-    atomic_file::write(certificate, format!("{}{ca_pem}", made.pem()).as_bytes(), CERTIFICATE_MODE)?;
+fn hosts<S: AsRef<str>>(hostnames: &[S]) -> Vec<&str> {
+    hostnames.iter().map(|name| without_port(name.as_ref()).trim_matches(['[', ']'])).collect()
+}
+
+/// Makes a CA if there is none. A CA of which a part is missing is not replaced, because clients trust it.
+fn ensure_ca(files: &Files) -> anyhow::Result<()> {
+    let lost = |missing: &Path, other: &Path| {
+        let (missing, other) = (missing.display(), other.display());
+        anyhow::anyhow!(
+            "{missing} is missing, and clients may trust the CA of {other}: restore {missing}, or move {other} away so \
+             that another CA is made, which all clients must then trust"
+        )
+    };
+    match (files.ca.exists(), files.ca_key.exists()) {
+        (true, true) => Ok(()),
+        (true, false) => Err(lost(&files.ca_key, &files.ca)),
+        (false, true) if files.certificate.exists() => Err(lost(&files.ca, &files.ca_key)),
+        // A key alone is what a crash in `write_ca` leaves. It has signed nothing.
+        (false, _) => {
+            write_ca(files)?;
+            tracing::info!(ca = %files.ca.display(), "created a CA for this gateway");
+            Ok(())
+        }
+    }
+}
+
+/// Whether the pair fits, is for these hosts and does not expire soon.
+fn is_usable(files: &Files, hosts: &[&str]) -> bool {
+    let Ok(pair) = Pair::read(&files.certificate, &files.key) else { return false };
+    let ends = pair.leaf().not_after;
+    // With a CA that ends, another certificate would end no later.
+    let ca_ends =
+        pair.chain().last().and_then(|ca| CertificateFacts::of(ca).ok()).map_or(i64::MAX, |ca| ca.not_after);
+    let lasts = ends.saturating_sub(expiry::now()) > seconds(LIFE_LEFT_MIN);
+    hosts.iter().all(|host| covers_host(&pair.chain()[0], host))
+        && (lasts || ends.saturating_add(seconds(BEFORE_CA)) >= ca_ends)
+}
+
+fn seconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_secs()).unwrap_or(i64::MAX)
+}
+
+fn write_ca(files: &Files) -> anyhow::Result<()> {
+    let made = make_ca(CA_NAME, CA_LIFE)?;
+    atomic_file::write(&files.ca_key, made.key.reveal().as_bytes(), atomic_file::PRIVATE)?;
+    atomic_file::write(&files.ca, made.chain.as_bytes(), CERTIFICATE_MODE)?;
     Ok(())
 }
 
-fn valid_for(names: Vec<String>, life: Duration) -> anyhow::Result<CertificateParams> {
-    let mut params = CertificateParams::new(names)?;
-    let now = SystemTime::now();
-    params.not_before = (now - CLOCK_LAG).into();
-    params.not_after = (now + life).into();
-    Ok(params)
+fn write_certificate(files: &Files, hosts: &[&str]) -> anyhow::Result<()> {
+    let authority = Authority::read(&files.ca, &files.ca_key)?;
+    // The configuration accepts names that are no host names, such as those with an underscore.
+    let name = |host: &&str| host.parse().unwrap_or_else(|_| SubjectName::Host((*host).to_owned()));
+    let names: Vec<_> = hosts.iter().map(name).collect();
+    let ca_left = authority.facts().not_after.saturating_sub(expiry::now() + seconds(BEFORE_CA) / 2);
+    let life = LIFE.min(Duration::from_secs(u64::try_from(ca_left).unwrap_or(0)));
+    let made = authority.issue(&names, KeyType::EcP256, life)?;
+    atomic_file::write(&files.key, made.key.reveal().as_bytes(), atomic_file::PRIVATE)?;
+    atomic_file::write(&files.certificate, made.chain.as_bytes(), CERTIFICATE_MODE)?;
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
     fn a_certificate_is_kept_and_replaced_for_another_name() {
+        crate::install_provider();
         let dir = tempfile::tempdir().expect("a folder");
-        let (certificate, _) = ensure(dir.path(), "edge.example.com:8443").expect("makes");
+        let (certificate, key) = ensure(dir.path(), &["edge.example.com:8443"]).expect("makes");
         let first = fs::read(&certificate).expect("reads");
         let ca = fs::read(dir.path().join("ca.pem")).expect("reads");
-        ensure(dir.path(), "edge.example.com:8443").expect("keeps");
+        ensure(dir.path(), &["edge.example.com:8443"]).expect("keeps");
         assert_eq!(fs::read(&certificate).expect("reads"), first);
-        ensure(dir.path(), "127.0.0.1:8443").expect("makes");
+        ensure(dir.path(), &["127.0.0.1:8443"]).expect("makes");
         assert_ne!(fs::read(&certificate).expect("reads"), first);
         assert_eq!(fs::read(dir.path().join("ca.pem")).expect("reads"), ca);
         let mode = std::os::unix::fs::PermissionsExt::mode(
             &fs::metadata(dir.path().join("tls.key")).expect("is there").permissions(),
         );
         assert_eq!(mode & 0o777, 0o600);
+        // A crash between the two files leaves a key that does not fit.
+        fs::write(&key, rcgen::KeyPair::generate().expect("a key").serialize_pem()).expect("written");
+        ensure(dir.path(), &["127.0.0.1:8443"]).expect("makes");
+        Pair::read(&certificate, &key).expect("they fit");
+    }
+
+    #[test]
+    fn a_certificate_ends_with_its_ca_and_is_not_made_again_and_again() {
+        crate::install_provider();
+        let dir = tempfile::tempdir().expect("a folder");
+        let files = Files::of(dir.path());
+        let ca = make_ca(CA_NAME, Duration::from_secs(10 * 24 * 3600)).expect("a CA");
+        fs::write(&files.ca, ca.chain).expect("written");
+        fs::write(&files.ca_key, ca.key.reveal()).expect("written");
+        ensure(dir.path(), &["edge.example.com"]).expect("makes");
+        let first = fs::read(&files.certificate).expect("reads");
+        renew(dir.path(), &["edge.example.com"]).expect("keeps");
+        assert_eq!(fs::read(&files.certificate).expect("reads"), first);
+    }
+
+    #[test]
+    fn a_certificate_is_for_all_names() {
+        crate::install_provider();
+        let dir = tempfile::tempdir().expect("a folder");
+        let names = ["edge.example.com:8443", "[::1]:8443", "registry.example.com"];
+        let (certificate, key) = ensure(dir.path(), &names).expect("makes");
+        let pair = Pair::read(&certificate, &key).expect("a pair");
+        assert!(hosts(&names).iter().all(|host| covers_host(&pair.chain()[0], host)), "{:?}", pair.leaf());
+        let first = fs::read(&certificate).expect("reads");
+        ensure(dir.path(), &names[..2]).expect("keeps");
+        assert_eq!(fs::read(&certificate).expect("reads"), first, "it is for more than is needed");
+        ensure(dir.path(), &["another.example.com"]).expect("makes");
+        assert_ne!(fs::read(&certificate).expect("reads"), first);
+    }
+
+    /// Clients trust the CA: it must not be replaced because its other half is missing.
+    #[test]
+    fn half_a_ca_is_not_replaced() {
+        crate::install_provider();
+        for (lost, kept) in [("ca.key", "ca.pem"), ("ca.pem", "ca.key")] {
+            let dir = tempfile::tempdir().expect("a folder");
+            ensure(dir.path(), &["edge.example.com"]).expect("makes");
+            let read = |name: &str| fs::read(dir.path().join(name)).expect("reads");
+            let before = (read(kept), read("tls.crt"));
+            fs::remove_file(dir.path().join(lost)).expect("removed");
+            ensure(dir.path(), &["edge.example.com"]).expect("the certificate is usable");
+            let error = ensure(dir.path(), &["other.example.com"]).expect_err("nothing can be signed");
+            assert!(format!("{error:#}").contains(&format!("{lost} is missing")), "{error:#}");
+            assert_eq!((read(kept), read("tls.crt")), before);
+        }
+        // A crash between the two files of a new CA.
+        let dir = tempfile::tempdir().expect("a folder");
+        fs::write(dir.path().join("ca.key"), "half").expect("written");
+        ensure(dir.path(), &["edge.example.com"]).expect("makes");
+    }
+
+    /// Clients trust the CA. Without it, no other one is made while the gateway runs.
+    #[test]
+    fn a_renewal_makes_no_ca() {
+        crate::install_provider();
+        let dir = tempfile::tempdir().expect("a folder");
+        let (certificate, _) = ensure(dir.path(), &["edge.example.com"]).expect("makes");
+        fs::remove_file(&certificate).expect("removed");
+        renew(dir.path(), &["edge.example.com"]).expect("made again");
+        fs::remove_file(dir.path().join("ca.key")).expect("removed");
+        renew(dir.path(), &["edge.example.com"]).expect("is usable");
+        fs::remove_file(&certificate).expect("removed");
+        renew(dir.path(), &["edge.example.com"]).expect_err("there is no CA");
     }
 }

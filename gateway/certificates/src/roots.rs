@@ -13,7 +13,7 @@ use config::{self, Roots};
 ///
 /// # Errors
 /// A file cannot be read, or holds no usable root.
-pub(super) fn load(files: &[PathBuf]) -> anyhow::Result<RootCertStore> {
+pub fn load(files: &[PathBuf]) -> anyhow::Result<RootCertStore> {
     let mut roots = RootCertStore::empty();
     let system = rustls_native_certs::load_native_certs();
     for error in system.errors {

@@ -13,6 +13,7 @@ use super::located::Located;
 use super::quay::ZoneMap;
 use super::replication::ReplicationEntry;
 use super::routing::RoutingEntry;
+use super::tls::TlsEntry;
 
 /// The configuration file. Every key is optional here; `settings` decides which are required.
 #[derive(Debug, Default, Deserialize)]
@@ -36,13 +37,6 @@ pub(crate) struct ConfigFile {
     pub routing: RoutingEntry,
     pub limits: Limits,
     pub timeouts: Timeouts,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct TlsEntry {
-    pub certificate: Option<Located<PathBuf>>,
-    pub key: Option<Located<PathBuf>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -121,7 +115,6 @@ keys!(ConfigFile {
     limits,
     timeouts,
 } tls, registry, cache, admin, replication, routing, limits, timeouts);
-keys!(TlsEntry { certificate, key });
 keys!(RegistryEntry {
     kind,
     url,

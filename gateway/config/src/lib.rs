@@ -23,6 +23,7 @@ mod roots;
 mod routing;
 mod settings;
 mod summary;
+mod tls;
 mod yaml_error;
 mod zones;
 
@@ -44,8 +45,9 @@ pub use patterns::Patterns;
 pub use redis::RedisSettings;
 pub use replication::{Placements, ReplicationSettings, Sweep};
 pub use roots::{Roots, RootsError, roots};
-pub use settings::{Account, CacheSettings, NamedZone, Settings, TlsSettings};
+pub use settings::{Account, CacheSettings, NamedZone, Settings};
 pub use summary::summary;
+pub use tls::{TlsPair, TlsSettings};
 
 /// Set in every container that Kubernetes starts.
 const KUBERNETES_VARIABLE: &str = "KUBERNETES_SERVICE_HOST";

@@ -35,7 +35,7 @@ const SHAPES: [&str; 18] = [
 
 /// Keys that hold no secret and are shown. Every other key counts as secret, and so does a new key until it is
 /// added here.
-const PLAIN: [&str; 20] = [
+const PLAIN: [&str; 21] = [
     "admin.hosts",
     "ca",
     "cache",
@@ -55,6 +55,7 @@ const PLAIN: [&str; 20] = [
     "state_dir",
     "timeouts",
     "tls.certificate",
+    "tls.client_ca",
     "trusted_proxies",
 ];
 
@@ -145,6 +146,12 @@ fn no_key_of_the_configuration_shows_a_secret() {
             let set = [(variable, shape.to_owned())];
             assert_no_secret(&output(&with_required(key).to_string(), QUAY, &set), &format!("{set:?}"));
         }
+    }
+    for shape in SHAPES {
+        let first = nested(&with_required("tls.key"), "tls.key", &json!("exists.pem"));
+        let more = json!([{"certificate": "exists.pem", "key": MARK}]);
+        let file = shaped(&nested(&first, "tls.more", &more), shape);
+        assert_no_secret(&output(&file, QUAY, &[]), &format!("another key: {shape}"));
     }
     for shape in SHAPES.into_iter().filter(|shape| shape.contains("://")) {
         let listed = json!([{"url": MARK, "zone": "home"}]);

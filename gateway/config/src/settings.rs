@@ -13,7 +13,7 @@ use super::ConfigError;
 use super::admin::{AdminSettings, admin};
 use super::bounds::{Limits, Timeouts};
 use super::file::{ConfigFile, RegistryKind};
-use super::files::{existing, existing_secret, relative_to, secret_file};
+use super::files::{existing, relative_to, secret_file};
 use super::hostnames::{Hostnames, hostnames};
 use super::instances::{self, Instance};
 use super::journal::{JournalSettings, journal};
@@ -24,6 +24,7 @@ use super::proxies::{proxy_protocol, trusted_proxies};
 use super::quay::QuayFile;
 use super::replication::{ReplicationSettings, replication};
 use super::roots;
+use super::tls::{TlsSettings, tls};
 use super::zones::{Preference, targets, zones};
 use gateway_http::Allowed;
 
@@ -52,8 +53,8 @@ pub struct Settings {
     pub more_hostnames: Vec<String>,
     /// The registry's own name for itself: Quay's `SERVER_HOSTNAME`.
     pub registry_hostname: String,
-    /// The certificate. `None` to make one in `state_dir`.
-    pub tls: Option<TlsSettings>,
+    /// What the gateway shows to clients, and what they must show.
+    pub tls: TlsSettings,
     /// The folder for what must survive a restart: the journal and the certificate that the gateway makes.
     pub state_dir: PathBuf,
     /// Where pending copies are kept.
@@ -107,15 +108,6 @@ impl Settings {
         let mut names = std::iter::once(&self.hostname).chain(&self.more_hostnames);
         names.any(|name| !name.eq_ignore_ascii_case(&self.registry_hostname))
     }
-}
-
-/// The PEM files of a certificate chain and its key.
-#[derive(Debug, Clone)]
-pub struct TlsSettings {
-    /// The chain, leaf first.
-    pub certificate: PathBuf,
-    /// The private key.
-    pub key: PathBuf,
 }
 
 /// A registry account.
@@ -201,7 +193,7 @@ pub(super) fn resolve(
         hostname,
         more_hostnames,
         registry_hostname,
-        tls: tls(path, &file)?,
+        tls: tls(path, &file.tls)?,
         state_dir,
         journal: journal(path, file.journal.as_ref())?,
         registry_kind: file.registry.kind,
@@ -237,26 +229,6 @@ fn quay_file(path: &Path, file: &ConfigFile) -> Result<QuayFile, ConfigError> {
         ));
     }
     super::read_yaml(&relative_to(path, &config.value), Some((path, config.line)))
-}
-
-fn tls(path: &Path, file: &ConfigFile) -> Result<Option<TlsSettings>, ConfigError> {
-    match (&file.tls.certificate, &file.tls.key) {
-        (None, None) => Ok(None),
-        (Some(certificate), Some(key)) => Ok(Some(TlsSettings {
-            certificate: existing(path, "tls.certificate", certificate)?,
-            key: existing_secret(path, "tls.key", key)?,
-        })),
-        (Some(certificate), None) => Err(ConfigError::new(
-            path,
-            certificate.line,
-            "tls.certificate without tls.key: set both, or neither to have a certificate made",
-        )),
-        (None, Some(key)) => Err(ConfigError::new(
-            path,
-            key.line,
-            "tls.key without tls.certificate: set both, or neither to have a certificate made",
-        )),
-    }
 }
 
 /// The most names in `registry.forward_headers`.

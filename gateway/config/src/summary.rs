@@ -31,9 +31,14 @@ fn served(lines: &mut Lines, settings: &Settings) {
     if !settings.more_hostnames.is_empty() {
         lines.add("more hostnames", settings.more_hostnames.join(" "));
     }
-    match &settings.tls {
-        Some(tls) => lines.add("tls", format!("{} with {}", tls.certificate.display(), tls.key.display())),
-        None => lines.add("tls", format!("a certificate that is made in {}", settings.state_dir.display())),
+    for pair in &settings.tls.pairs {
+        lines.add("tls", format!("{} with {}", pair.certificate.display(), pair.key.display()));
+    }
+    if settings.tls.pairs.is_empty() {
+        lines.add("tls", format!("a certificate that is made in {}", settings.state_dir.display()));
+    }
+    if let Some(ca) = &settings.tls.client_ca {
+        lines.add("tls.client_ca", format!("{}: clients must show a certificate", ca.display()));
     }
     lines.add("state_dir", settings.state_dir.display());
     match &settings.journal {

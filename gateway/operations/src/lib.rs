@@ -3,6 +3,7 @@
 pub mod admin_client;
 pub mod audit;
 pub mod bench;
+pub mod certs;
 pub mod check;
 pub mod clients;
 pub mod csv;

@@ -253,6 +253,7 @@ async fn metrics(gateway: &Gateway) -> String {
             ("cache_capacity_bytes", "Bytes the cache may use", cache.capacity),
             ("cache_fills", "Blobs on their way into the cache", cache.fills as u64),
         ],
+        certificates: gateway.server_tls.status(),
         memory: gateway.memory.status(),
         pools: gateway.pools(),
         instances: gateway.upstream.states().collect(),

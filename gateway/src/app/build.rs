@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use blob_cache::{Cache, CopySource};
+use certificates::ServerTls;
 use config::{JournalSettings, Settings};
 use limits::memory::Memory;
 use limits::pool::Pool;
@@ -41,6 +42,7 @@ const JOURNAL: &str = "journal.sqlite";
 pub(super) async fn gateway(
     settings: Settings,
     zones: Vec<Zone>,
+    server_tls: Arc<ServerTls>,
     tls: &Arc<ClientConfig>,
     stop: &CancellationToken,
 ) -> anyhow::Result<Gateway> {
@@ -80,6 +82,7 @@ pub(super) async fn gateway(
     tracing::info!(bytes = memory, "limits.memory");
     Ok(Gateway {
         registry,
+        server_tls,
         names,
         upstream,
         reader,

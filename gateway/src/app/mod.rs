@@ -10,7 +10,6 @@ use std::time::Duration;
 use anyhow::Context as _;
 use replication::Authority;
 use tokio::net::TcpListener;
-use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -22,6 +21,7 @@ use crate::server;
 use crate::server::descriptors;
 use crate::sweep::Sweep;
 use blob_cache::DirectoryLock;
+use certificates::ServerTls;
 use config::Settings;
 use limits::memory;
 use registry::RegistryClient;
@@ -40,7 +40,6 @@ pub struct App {
     gateway: Arc<Gateway>,
     listener: TcpListener,
     admin_listener: TcpListener,
-    tls: TlsAcceptorDebug,
     stop_copies: CancellationToken,
     /// Clean-up at the stores that is still in progress.
     tidying: TaskTracker,
@@ -62,7 +61,7 @@ impl App {
         let listener = listen("listen", settings.listen).await?;
         let admin_listener = listen("admin.listen", settings.admin.listen).await?;
         let state = DirectoryLock::take(&settings.state_dir).context("state_dir cannot be used")?;
-        let acceptor = TlsAcceptor::from(certificates::server(&settings)?);
+        let server_tls = open_server_tls(&settings).await?;
         let client_tls = certificates::client(&settings.ca_files)?;
         let transport = config::transport(&settings, Arc::clone(&client_tls));
         let zones = config::zones(&settings, &transport)?;
@@ -70,12 +69,11 @@ impl App {
             tracing::warn!("{unusable}");
         }
         let stop_copies = CancellationToken::new();
-        let gateway = build::gateway(settings, zones, &client_tls, &stop_copies).await?;
+        let gateway = build::gateway(settings, zones, server_tls, &client_tls, &stop_copies).await?;
         let app = Self {
             gateway: Arc::new(gateway),
             listener,
             admin_listener,
-            tls: TlsAcceptorDebug(acceptor),
             stop_copies,
             tidying: transport.tidying,
             _state: state,
@@ -132,13 +130,15 @@ impl App {
             tokio::spawn(admin::serve(Arc::clone(&self.gateway), self.admin_listener, draining, stop));
         tokio::spawn(copies::sample(Arc::clone(&self.gateway.sampler), self.stop_copies.clone()));
         tokio::spawn(memory::give_back(self.gateway.memory.clone(), self.stop_copies.clone()));
+        let follows = certificates::follow(Arc::clone(&self.gateway.server_tls));
+        tokio::spawn(self.stop_copies.clone().run_until_cancelled_owned(follows));
         let sweep = Sweep::of(&self.gateway).map(|sweep| {
             let stop = self.stop_copies.clone();
             tokio::spawn(async move { stop.run_until_cancelled(sweep.run()).await })
         });
         let closing = CancellationToken::new();
         tokio::spawn(lame_duck(Arc::clone(&self.gateway), shutdown, hurry, closing.clone()));
-        let drained = server::serve(Arc::clone(&self.gateway), self.listener, self.tls.0, closing).await;
+        let drained = server::serve(Arc::clone(&self.gateway), self.listener, closing).await;
         self.gateway.pushes.close();
         if tokio::time::timeout_at(drained, self.gateway.pushes.wait()).await.is_err() {
             tracing::error!(pushes = self.gateway.pushes.len(), "cut: pushes whose copies may not be queued");
@@ -190,9 +190,7 @@ async fn lame_duck(
 /// Certificates or zones of the configuration are wrong, in the same way as for [`App::bind`].
 pub fn rehearse(settings: &Settings) -> anyhow::Result<Vec<String>> {
     certificates::install_provider();
-    if settings.tls.is_some() {
-        certificates::server(settings)?;
-    }
+    certificates::rehearse(settings)?;
     let zones =
         config::zones(settings, &config::transport(settings, certificates::client(&settings.ca_files)?))?;
     Ok(zones.iter().filter_map(config::unusable).collect())
@@ -215,11 +213,9 @@ pub async fn authority(settings: &Settings) -> anyhow::Result<Arc<dyn Authority>
     Ok(Arc::new(build::quay(settings, reader.map(Arc::new), database)?))
 }
 
-/// `TlsAcceptor` has no `Debug`.
-struct TlsAcceptorDebug(TlsAcceptor);
-
-impl std::fmt::Debug for TlsAcceptorDebug {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("TlsAcceptor")
-    }
+/// Reads or makes the certificates that clients see.
+async fn open_server_tls(settings: &Settings) -> anyhow::Result<Arc<ServerTls>> {
+    let settings = settings.clone();
+    let opened = tokio::task::spawn_blocking(move || ServerTls::open(&settings)).await?;
+    opened.map(Arc::new)
 }

@@ -1,5 +1,5 @@
 //! Applies a reloaded configuration to a running gateway: the policies of its zones, and the limits of
-//! copies. Everything else needs a restart.
+//! copies. Certificates are read again from their files. Everything else needs a restart.
 
 use std::sync::Arc;
 
@@ -13,6 +13,11 @@ use config::Settings;
 pub struct Reloader(pub(crate) Arc<Gateway>);
 
 impl Reloader {
+    /// Reads the certificates that clients see again soon, whatever becomes of the configuration.
+    pub fn reload_certificates(&self) {
+        self.0.server_tls.reload_soon();
+    }
+
     /// Applies `routing.zones` and `replication.limits`.
     pub fn reload(&self, settings: &Settings) {
         let zones = self.0.router.zones();

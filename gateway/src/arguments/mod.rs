@@ -1,5 +1,6 @@
 //! The command line.
 
+mod certs;
 mod clients;
 mod inventory;
 mod queue;
@@ -12,6 +13,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use operations::bench::{AT_ONCE_MAX, ImageName, READS_MAX};
 
+pub(crate) use self::certs::{CertsArguments, CertsCommand, IssueArguments, ShowArguments, TrustArguments};
 pub(crate) use self::clients::{ClientArgument, ClientsArguments, RoleArgument, clients_examples};
 pub(crate) use self::inventory::{
     AuditArguments, AuditOutput, BackfillArguments, HealArguments, InventoryArguments, QueueingArguments,
@@ -35,7 +37,7 @@ pub(crate) struct Arguments {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Serve until SIGTERM or SIGINT. Requests in flight then have timeouts.drain to finish. SIGHUP reloads
-    /// routing.zones and replication.limits.
+    /// routing.zones, replication.limits and the certificates.
     Run {
         /// The configuration file.
         #[arg(long, value_name = "FILE", env = "QUAY_GATEWAY_CONFIG")]
@@ -123,6 +125,8 @@ pub(crate) enum Command {
                             --zone zone-b"
     )]
     Queue(QueueArguments),
+    /// Make a CA, issue and show certificates, and see how clients trust them.
+    Certs(CertsArguments),
     /// Measure the latency and throughput that clients get, for each zone and size class of blobs.
     Bench {
         #[command(subcommand)]

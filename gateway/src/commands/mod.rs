@@ -3,6 +3,7 @@
 mod admin_client;
 mod audit;
 mod bench;
+mod certs;
 mod check;
 mod clients;
 mod heal;
@@ -18,6 +19,7 @@ use std::process::ExitCode;
 
 pub(crate) use audit::audit;
 pub(crate) use bench::bench_zones;
+pub(crate) use certs::certs;
 pub(crate) use check::{check, check_config};
 pub(crate) use clients::clients;
 pub(crate) use heal::{backfill, heal};

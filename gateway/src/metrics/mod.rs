@@ -1,6 +1,7 @@
 //! Counters for operators, in the Prometheus text form.
 
 mod ages;
+mod certificates;
 mod contradicted_sizes;
 mod copies;
 mod exposition;
@@ -69,7 +70,7 @@ struct CutLabels {
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct HandshakeLabels {
-    /// `refused` by the client, `late`, or `broken`.
+    /// `refused` by the client, `client_certificate`, `late`, or `broken`.
     why: &'static str,
 }
 

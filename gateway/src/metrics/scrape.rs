@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use ::certificates::ServerTlsStatus;
 use limits::memory::MemoryStatus;
 use limits::pool::PoolStatus;
 use operations::queue::Sample;
@@ -12,13 +13,14 @@ use registry::upstream::InstanceState;
 use zone_router::Snapshot;
 
 use super::families::Families;
-use super::{copies, instances, memory, pools, zones};
+use super::{certificates, copies, instances, memory, pools, zones};
 
 /// The state of the parts that keep their own counts.
 #[derive(Debug)]
 pub(crate) struct Scrape {
     /// Name, help and value.
     pub(crate) cache: [(&'static str, &'static str, u64); 4],
+    pub(crate) certificates: ServerTlsStatus,
     pub(crate) memory: MemoryStatus,
     pub(crate) pools: Vec<PoolStatus>,
     pub(crate) instances: Vec<InstanceState>,
@@ -34,6 +36,7 @@ impl Collector for Scrape {
         for (name, help, value) in self.cache {
             families.gauge(name, help, value)?;
         }
+        certificates::encode(&mut families, &self.certificates)?;
         memory::encode(&mut families, &self.memory)?;
         pools::encode(&mut families, &self.pools)?;
         instances::encode(&mut families, &self.instances, self.unserved)?;

@@ -107,7 +107,6 @@ fn builder(limits: &Limits, timeouts: &Timeouts) -> auto::Builder<TokioExecutor>
 /// A connection that has just been accepted.
 pub(super) struct Connection {
     pub(super) gateway: Arc<Gateway>,
-    pub(super) tls: TlsAcceptor,
     pub(super) protocols: Arc<Protocols>,
     pub(super) peer: SocketAddr,
     pub(super) seat: Seat,
@@ -156,8 +155,10 @@ impl Connection {
 
     async fn handshake(&self, stream: Socket) -> Option<TlsStream<Socket>> {
         let bound = self.gateway.settings.timeouts.handshake;
+        // The certificates of this moment. Connections that are open keep theirs.
+        let tls = TlsAcceptor::from(self.gateway.server_tls.config());
         let done = tokio::select! {
-            done = tokio::time::timeout(bound, self.tls.accept(stream)) => done,
+            done = tokio::time::timeout(bound, tls.accept(stream)) => done,
             () = self.shutdown.cancelled() => return None,
         };
         match done {
@@ -169,6 +170,10 @@ impl Connection {
                 self.gateway.metrics.handshake_failed("refused");
                 let fix = "it may not trust this gateway's certificate: give it the CA";
                 tracing::warn!(peer = %self.peer, %error, "the client refused the TLS handshake: {fix}");
+            }
+            Ok(Err(error)) if lacks_certificate(&error) => {
+                self.gateway.metrics.handshake_failed("client_certificate");
+                tracing::info!(peer = %self.peer, %error, "the client shows no certificate that tls.client_ca signed");
             }
             Ok(Err(error)) => {
                 self.gateway.metrics.handshake_failed("broken");
@@ -323,8 +328,19 @@ fn authority(request: &Request<Incoming>) -> Option<&str> {
 
 /// Whether the client refused the handshake by an alert. A port scan or a broken line is no refusal.
 fn is_refusal(error: &std::io::Error) -> bool {
-    let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
-    matches!(tls, Some(rustls::Error::AlertReceived(_)))
+    matches!(tls_error(error), Some(rustls::Error::AlertReceived(_)))
+}
+
+/// Whether `tls.client_ca` demands a certificate, and the client has none, or one that is refused.
+fn lacks_certificate(error: &std::io::Error) -> bool {
+    matches!(
+        tls_error(error),
+        Some(rustls::Error::NoCertificatesPresented | rustls::Error::InvalidCertificate(_))
+    )
+}
+
+fn tls_error(error: &std::io::Error) -> Option<&rustls::Error> {
+    error.get_ref()?.downcast_ref()
 }
 
 /// Whether the client sent something that is not an HTTP request. hyper answers it with 400, 414 or 431, and no handler

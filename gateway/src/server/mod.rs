@@ -20,7 +20,6 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
-use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -62,13 +61,11 @@ const SHED_PAUSE: Duration = Duration::from_millis(100);
 pub(crate) async fn serve(
     gateway: Arc<Gateway>,
     listener: TcpListener,
-    tls: TlsAcceptor,
     shutdown: CancellationToken,
 ) -> Instant {
     let protocols = Arc::new(Protocols::new(&gateway.settings.limits, &gateway.settings.timeouts));
     let entrance = Arc::new(Entrance {
         gateway,
-        tls,
         protocols,
         roster: Arc::default(),
         clients: TaskTracker::new(),
@@ -95,7 +92,6 @@ pub(crate) async fn serve(
 /// Where clients enter, and what their connections share.
 struct Entrance {
     gateway: Arc<Gateway>,
-    tls: TlsAcceptor,
     protocols: Arc<Protocols>,
     roster: Arc<Roster>,
     clients: TaskTracker,
@@ -146,7 +142,6 @@ impl Entrance {
         };
         let connection = Connection {
             gateway: Arc::clone(&self.gateway),
-            tls: self.tls.clone(),
             protocols: Arc::clone(&self.protocols),
             peer,
             seat,

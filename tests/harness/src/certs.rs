@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result};
 use rcgen::{
@@ -10,6 +11,9 @@ use rcgen::{
 };
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+
+/// How long a certificate with a given end is valid.
+const LIFE: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// A test authority.
 #[derive(Debug)]
@@ -56,11 +60,36 @@ impl Authority {
     /// # Errors
     /// A name is not valid in a certificate.
     pub fn certificate(&self, names: &[&str]) -> Result<Certificate> {
-        let names: Vec<String> =
-            ["localhost", "127.0.0.1"].iter().chain(names).map(ToString::to_string).collect();
-        let mut params = CertificateParams::new(names)?;
+        let local = ["localhost", "127.0.0.1"].iter().chain(names);
+        let mut params = CertificateParams::new(local.map(ToString::to_string).collect::<Vec<_>>())?;
         params.distinguished_name = named("harness server");
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        self.issue(params, ExtendedKeyUsagePurpose::ServerAuth)
+    }
+
+    /// A certificate for exactly these names, which is valid for a year until `end`.
+    ///
+    /// # Errors
+    /// A name is not valid in a certificate.
+    pub fn certificate_until(&self, names: &[&str], end: SystemTime) -> Result<Certificate> {
+        let mut params = CertificateParams::new(names.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+        params.distinguished_name = named("harness server");
+        params.not_before = (end - LIFE).into();
+        params.not_after = end.into();
+        self.issue(params, ExtendedKeyUsagePurpose::ServerAuth)
+    }
+
+    /// A client's certificate.
+    ///
+    /// # Errors
+    /// No key can be made.
+    pub fn client_certificate(&self, name: &str) -> Result<Certificate> {
+        let mut params = CertificateParams::default();
+        params.distinguished_name = named(name);
+        self.issue(params, ExtendedKeyUsagePurpose::ClientAuth)
+    }
+
+    fn issue(&self, mut params: CertificateParams, usage: ExtendedKeyUsagePurpose) -> Result<Certificate> {
+        params.extended_key_usages = vec![usage];
         params.use_authority_key_identifier_extension = true;
         let key = KeyPair::generate()?;
         let leaf = params.signed_by(&key, &self.issuer)?;
@@ -108,6 +137,19 @@ pub fn client_config(roots: &[&str]) -> Result<rustls::ClientConfig> {
     let config =
         rustls::ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions()?;
     Ok(config.with_root_certificates(self::roots(roots)?).with_no_client_auth())
+}
+
+/// Like [`client_config`], for a client that shows a certificate.
+///
+/// # Errors
+/// A root or the certificate is not valid.
+pub fn client_config_with(roots: &[&str], certificate: &Certificate) -> Result<rustls::ClientConfig> {
+    let config =
+        rustls::ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions()?;
+    let chain =
+        CertificateDer::pem_slice_iter(certificate.chain.as_bytes()).collect::<Result<Vec<_>, _>>()?;
+    let key = PrivateKeyDer::from_pem_slice(certificate.key.as_bytes())?;
+    Ok(config.with_root_certificates(self::roots(roots)?).with_client_auth_cert(chain, key)?)
 }
 
 /// The authorities in `pems`.

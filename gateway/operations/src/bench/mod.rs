@@ -235,7 +235,7 @@ async fn gateway(
     let address = address.unwrap_or_else(|| reachable(settings.listen));
     let mut roots = settings.ca_files.clone();
     let made = settings.state_dir.join("ca.pem");
-    if settings.tls.is_none() && made.is_file() {
+    if settings.tls.pairs.is_empty() && made.is_file() {
         roots.push(made.clone());
     }
     let url: Url =

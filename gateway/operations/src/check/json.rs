@@ -7,7 +7,7 @@ use super::RegistryCheck;
 use super::step::{Step, StepOutcome, Steps};
 
 /// The report as one JSON object, `{"registry": {…}, "zones": […], "journal": {…} or
-/// null, "account", "database" and "lock" likewise, "warnings": […]}`.
+/// null, "account", "database", "lock" and "certificate" likewise, "warnings": […]}`.
 #[must_use]
 pub fn json(report: &CheckReport) -> Value {
     let zones: Vec<Value> = report
@@ -31,6 +31,7 @@ pub fn json(report: &CheckReport) -> Value {
         "account": services("account"),
         "database": services("database"),
         "lock": services("lock"),
+        "certificate": services("certificate"),
         "zones": zones,
         "journal": report.journal.as_ref().map(|journal| json!({
             "ok": journal.steps.passed(),

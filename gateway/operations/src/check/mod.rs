@@ -1,6 +1,7 @@
 //! Checks that a configuration is right, and that everything that it names works.
 
 mod advice;
+mod certificate;
 mod connection;
 mod journal;
 mod json;

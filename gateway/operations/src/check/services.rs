@@ -1,16 +1,17 @@
-//! Checks the services that the gateway uses for its own requests: the registry with its service account, Quay's
-//! database, and Quay's Redis.
+//! Checks what the gateway needs besides the registry and the zones: the service account, Quay's database, Quay's Redis,
+//! and the certificates that clients see.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::join3;
+use futures_util::future::join4;
 use postgres_connection::PostgresError;
 use rustls::ClientConfig;
 
 use super::CheckProgress;
 use super::advice::{Advice, Peer, StepError};
+use super::certificate;
 use super::step::{StepName, StepNote, StepRunner, Steps};
 use config::{Placements, RedisSettings, Settings};
 use quay_db::QuayDatabase;
@@ -33,6 +34,9 @@ const PAGES_MAX: usize = 100;
 /// The most namespaces that a warning names.
 const NAMED_MAX: usize = 5;
 
+/// The timeout for reading the certificates that clients see.
+const CERTIFICATE_BOUND: Duration = Duration::from_secs(10);
+
 /// How to give the gateway a service account that can read everything.
 const READ_ALL_FIX: &str = "set registry.account to a user that Quay's config.yaml lists in GLOBAL_READONLY_SUPER_USERS \
                             (a robot belongs to one namespace and cannot read repositories of others)";
@@ -40,7 +44,7 @@ const READ_ALL_FIX: &str = "set registry.account to a user that Quay's config.ya
 /// The result of checking one service.
 #[derive(Debug, Clone)]
 pub struct ServiceCheck {
-    /// `account`, `database` or `lock`.
+    /// `account`, `database`, `lock` or `certificate`.
     pub name: &'static str,
     /// The user or the address, without a password.
     pub what: String,
@@ -94,13 +98,23 @@ pub(super) async fn check(
         let _ = runner.step(StepName::Lock, each.unwrap_or(LOCK_BOUND), ping_lock(settings, redis)).await;
         Some(ServiceCheck::new("lock", redis.to_string(), runner.end()))
     };
-    let (account, database, lock) = join3(account, database, lock).await;
+    let certificate = async {
+        let files: Vec<_> =
+            settings.tls.pairs.iter().map(|pair| pair.certificate.display().to_string()).collect();
+        let mut runner =
+            StepRunner::new(Peer::default(), vec![StepName::Certificate], progress.line("certificate"));
+        let work = certificate::check(settings);
+        let _ = runner.step(StepName::Certificate, each.unwrap_or(CERTIFICATE_BOUND), work).await;
+        Some(ServiceCheck::new("certificate", files.join(", "), runner.end()))
+    };
+    let certificate = async { if certificate::is_configured(settings) { certificate.await } else { None } };
+    let (account, database, lock, certificate) = join4(account, database, lock, certificate).await;
     let (database, namespaces) = database.map_or((None, None), |(report, all)| (Some(report), all));
     let account = account.map(|(mut report, seen)| {
         report.warning = seen.and_then(|seen| unseen(&report.what, &seen, namespaces.as_ref()));
         report
     });
-    [account, database, lock].into_iter().flatten().collect()
+    [account, database, lock, certificate].into_iter().flatten().collect()
 }
 
 /// The namespaces of the repositories that the account can list.
@@ -159,7 +173,12 @@ async fn namespaces(
 pub(super) fn names(settings: &Settings) -> impl Iterator<Item = &'static str> + use<> {
     let placements = settings.replication.placements.as_ref();
     let lock = placements.is_some_and(|placements| placements.lock.is_some());
-    let all = [("account", settings.account.is_some()), ("database", placements.is_some()), ("lock", lock)];
+    let all = [
+        ("account", settings.account.is_some()),
+        ("database", placements.is_some()),
+        ("lock", lock),
+        ("certificate", certificate::is_configured(settings)),
+    ];
     all.into_iter().filter(|(_, there)| *there).map(|(name, _)| name)
 }
 

@@ -48,6 +48,8 @@ pub enum StepName {
     Placements,
     /// Sends a ping to Quay's Redis.
     Lock,
+    /// Reads the certificates that clients see, and looks at their dates.
+    Certificate,
 }
 
 impl StepName {
@@ -72,6 +74,7 @@ impl StepName {
             Self::Catalog => "catalog",
             Self::Placements => "placements",
             Self::Lock => "lock",
+            Self::Certificate => "certificate",
         }
     }
 }

@@ -62,7 +62,7 @@ impl TrustedCa {
     /// # Errors
     /// The file cannot be read, or holds a certificate that cannot be used.
     pub fn of_gateway(settings: &Settings) -> anyhow::Result<Option<Self>> {
-        let Some(tls) = &settings.tls else {
+        let Some(tls) = settings.tls.pairs.first() else {
             let made = settings.state_dir.join(MADE_CA);
             let absent = std::fs::metadata(&made).is_err_and(|error| error.kind() == ErrorKind::NotFound);
             ensure!(

@@ -1,0 +1,55 @@
+//! The check of the certificates that clients see.
+
+use certificates::{Pair, TimeLeft};
+use config::Settings;
+
+use super::advice::{Advice, StepError};
+use super::step::StepNote;
+
+/// Whether the configuration names certificates, or CAs of clients.
+pub(super) fn is_configured(settings: &Settings) -> bool {
+    !settings.tls.pairs.is_empty() || settings.tls.client_ca.is_some()
+}
+
+/// Reads the files of `tls` as the gateway does at its start, and looks at their dates.
+pub(super) async fn check(settings: &Settings) -> Result<((), Option<StepNote>), StepError> {
+    let settings = settings.clone();
+    let work = tokio::task::spawn_blocking(move || {
+        certificates::rehearse(&settings).map(|pairs| (settings.tls.pairs, pairs))
+    });
+    let explained = |error: String, cause: &str| {
+        let fix = "correct `tls`; `quay-gateway certs show --config` shows what the files say";
+        StepError::Explained(error, Advice::new(cause, fix))
+    };
+    let (files, pairs) =
+        work.await.map_err(|error| explained(error.to_string(), "the files could not be read"))?.map_err(
+            |error| explained(format!("{error:#}"), "a file of `tls` is missing, damaged, or is another one"),
+        )?;
+    let mut note = None;
+    for (files, pair) in files.iter().zip(&pairs) {
+        let file = files.certificate.display();
+        match time_left(pair) {
+            TimeLeft::Expired => {
+                return Err(explained(
+                    format!("{file} has expired"),
+                    "it was not renewed, or not copied here",
+                ));
+            }
+            TimeLeft::NotYet => {
+                return Err(explained(format!("{file} is not valid yet"), "a clock is wrong"));
+            }
+            TimeLeft::FewDays(days) => {
+                note = Some(StepNote::Warning(format!("{file} expires in {days} days: renew it")));
+            }
+            TimeLeft::Days(days) if note.is_none() => {
+                note = Some(StepNote::Info(format!("{file} is valid for {days} days")));
+            }
+            TimeLeft::Days(_) => {}
+        }
+    }
+    Ok(((), note))
+}
+
+fn time_left(pair: &Pair) -> TimeLeft {
+    TimeLeft::until(pair.expires(), pair.leaf())
+}
