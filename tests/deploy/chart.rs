@@ -24,6 +24,16 @@ async fn every_values_file_lints_and_renders_valid_objects() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn the_chart_has_the_version_of_the_gateway() -> Result<()> {
+    let chart = super::document(&super::read(&format!("{CHART}/Chart.yaml"))?)?;
+    let overlay = super::document(&super::read("deploy/kustomize/overlays/openshift/kustomization.yaml")?)?;
+    for version in [&chart["version"], &chart["appVersion"], &overlay["images"][0]["newTag"]] {
+        ensure!(version == env!("CARGO_PKG_VERSION"), "{version}");
+    }
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unknown_key_of_an_object_is_refused() {
     let wrong = "{apiVersion: v1, kind: ConfigMap, metadata: {name: a}, date: {}}";
