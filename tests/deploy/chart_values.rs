@@ -47,6 +47,21 @@ async fn wrong_values_are_refused_with_advice() -> Result<()> {
     Ok(())
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_chart_takes_the_values_of_the_book() -> Result<()> {
+    let page = read("docs/src/install/kubernetes.md")?;
+    let written = page.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next());
+    let written = written.context("values on the page")?;
+    ensure!(written.contains("# values.yaml"), "{written}");
+    let file = tempfile::NamedTempFile::new()?;
+    std::fs::write(file.path(), written)?;
+    let objects = rendered(file.path().to_str().context("a path in UTF-8")?, "1.31", &[]).await?;
+    for kind in ["StatefulSet", "Route", "ServiceMonitor", "PrometheusRule"] {
+        ensure!(objects.contains(&format!("\nkind: {kind}\n")), "no {kind}");
+    }
+    Ok(())
+}
+
 #[test]
 fn every_value_is_described() -> Result<()> {
     let text = read(&format!("{CHART}/values.yaml"))?;

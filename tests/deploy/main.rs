@@ -8,8 +8,10 @@ mod chart_network;
 mod chart_values;
 mod dashboard;
 mod engine;
+mod examples;
 mod image;
 mod kustomize;
+mod packages;
 mod pod;
 mod systemd;
 
@@ -108,7 +110,7 @@ async fn validated(objects: &str, kubernetes: &str) -> Result<usize> {
     let mut file = NamedTempFile::new()?;
     file.write_all(objects.as_bytes())?;
     let folder = root().join("tests/deploy");
-    let program = Program::python("kubernetes")?.arg(folder.join("validate.py")).arg(kubernetes);
+    let program = Program::python("deploy")?.arg(folder.join("validate.py")).arg(kubernetes);
     let printed = program.arg(folder.join("schemas")).stdin(file.path())?.run(BOUND).await?;
     printed.trim().parse().with_context(|| printed.clone())
 }

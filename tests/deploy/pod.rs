@@ -40,7 +40,8 @@ async fn the_rendered_pod_serves_a_push_and_a_pull() -> Result<()> {
     ready(&engine, CONTAINER, admin.address().port()).await?;
     let container = engine.inspect("container", CONTAINER).await?;
     ensure!(container["HostConfig"]["ReadonlyRootfs"] == true, "the root can be written");
-    ensure!(container["Config"]["User"] == USER.to_string(), "{}", container["Config"]["User"]);
+    let user = USER.to_string();
+    ensure!(container["Config"]["User"] == user.as_str(), "{}", container["Config"]["User"]);
     ensure!(
         container["EffectiveCaps"].as_array().is_none_or(Vec::is_empty),
         "{}",
