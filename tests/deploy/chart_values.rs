@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::{CHART, document, read, rendered};
 
 /// Arguments of helm, and a part of the refusal.
-const REFUSED: [(&[&str], &str); 24] = [
+const REFUSED: [(&[&str], &str); 25] = [
     (&["image.repository="], "image.repository is required"),
     (&["hostname="], "hostname is required"),
     (&["hostname=https://a"], "at '/hostname'"),
@@ -32,6 +32,7 @@ const REFUSED: [(&[&str], &str); 24] = [
     (&["replicas=2"], "tls.secretName is required for more than one pod"),
     (&["autoscaling.enabled=true"], "autoscaling needs journal.kind: postgresql"),
     (&["account.username=a"], "account.secretName is required"),
+    (&["route.enabled=true", "hostname=a.example.com:8443"], "a Route is reached at port 443"),
     (&["tlsRoute.enabled=true"], "tlsRoute.parentRefs is required"),
 ];
 

@@ -10,6 +10,8 @@ use harness::site::Site;
 use serde_json::json;
 
 use super::engine::{Engine, IMAGE, USER};
+use super::pod::push_and_pull;
+use super::systemd;
 
 const NAME: &str = "gateway";
 const START: Duration = Duration::from_secs(60);
@@ -27,9 +29,10 @@ async fn the_image_runs_read_only_as_any_user() -> Result<()> {
     let site = Site::start()?;
     let config = tempfile::tempdir()?;
     let (listen, admin) = (Port::free()?, Port::free()?);
+    let hostname = format!("localhost:{}", listen.address().port());
     let file = site.gateway_config(&json!({
         "listen": listen.address().to_string(),
-        "hostname": "localhost",
+        "hostname": hostname,
         "admin": {"listen": admin.address().to_string()},
         "cache": {"size": "64MiB", "reserve": "1MiB"},
     }));
@@ -37,11 +40,20 @@ async fn the_image_runs_read_only_as_any_user() -> Result<()> {
     write("gateway.yaml", file.to_string())?;
     write("quay.yaml", site.quay.config().to_string())?;
     std::fs::set_permissions(config.path(), std::fs::Permissions::from_mode(0o755))?;
+    // No system call but those that the systemd unit allows.
+    let calls = systemd::allowed_calls().await?;
+    let filter = json!({
+        "defaultAction": "SCMP_ACT_ERRNO", "syscalls": [{"names": calls, "action": "SCMP_ACT_ALLOW"}],
+    });
+    let profile = config.path().join("seccomp.json");
+    std::fs::write(&profile, filter.to_string())?;
+    let profile = format!("seccomp={}", profile.display());
     let mount = format!("{}:/etc/quay-gateway:ro", config.path().display());
     let user = USER.to_string();
     let run = ["run", "--detach", "--name", NAME, "--read-only", "--user", &user, "--network", "host"];
-    let hardened = ["--cap-drop", "all", "--security-opt", "no-new-privileges", "--volume", &mount, IMAGE];
-    engine.podman(&[&run[..], &hardened].concat()).await?;
+    let hardened = ["--cap-drop", "all", "--security-opt", "no-new-privileges", "--security-opt", &profile];
+    let image = ["--volume", &mount, IMAGE];
+    engine.podman(&[&run[..], &hardened, &image].concat()).await?;
     ready(&engine, NAME, admin.address().port()).await?;
     engine.podman(&["healthcheck", "run", NAME]).await.context("the health check")?;
     let container = engine.inspect("container", NAME).await?;
@@ -52,6 +64,12 @@ async fn the_image_runs_read_only_as_any_user() -> Result<()> {
     );
     let id = engine.podman(&["exec", NAME, "id", "-u"]).await?;
     ensure!(id.trim() == user, "{id}");
+
+    let authority = engine.podman(&["exec", NAME, "cat", "/var/lib/quay-gateway/ca.pem"]).await?;
+    let trusted = tempfile::tempdir()?;
+    std::fs::write(trusted.path().join("ca.crt"), authority)?;
+    push_and_pull(&site, trusted.path().to_owned(), &hostname, "app").await?;
+    ensure!(!engine.podman(&["logs", NAME]).await?.contains(" ERROR "), "something is not permitted");
 
     engine.podman(&["stop", "--time", "60", NAME]).await?;
     let container = engine.inspect("container", NAME).await?;

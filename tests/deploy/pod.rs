@@ -74,7 +74,7 @@ impl Surroundings {
         self.is_confined(&name).await?;
         let zones = self.engine.podman(&["exec", &name, "quay-gateway", "zones"]).await?;
         ensure!(zones.contains("zone-c"), "{zones}");
-        push_and_pull(&self.site, &self.certificates, &hostname, journal).await?;
+        push_and_pull(&self.site, self.certificates.trusted(), &hostname, journal).await?;
         let url = format!("http://{}/readyz", admin.address());
         let text = http_client()?.get(url).send().await?.text().await?;
         ensure!(!text.contains("journal"), "the journal takes no jobs: {text}");
@@ -120,11 +120,12 @@ impl Surroundings {
     }
 }
 
-async fn push_and_pull(site: &Site, certificates: &Certificates, hostname: &str, name: &str) -> Result<()> {
+/// Pushes an image to the repository `name` and pulls it twice. `trusted` is a folder with `ca.crt`.
+pub(super) async fn push_and_pull(site: &Site, trusted: PathBuf, hostname: &str, name: &str) -> Result<()> {
     let folder = TempDir::new()?;
     let part = Part { seed: 1, size: 3_000_000, packing: Packing::Gzip };
     let image = ImageDir::image(&folder.path().join("image"), Types::Oci, &[part])?;
-    let skopeo = Skopeo { trusted: certificates.trusted(), login: Some(Login::new(LOGIN, PASSWORD)) };
+    let skopeo = Skopeo { trusted, login: Some(Login::new(LOGIN, PASSWORD)) };
     let reference = format!("{hostname}/{LOGIN}/{name}:1");
     skopeo.push(&image.path, &reference).await.context("a push")?;
     ensure!(

@@ -1,5 +1,6 @@
 //! The unit, the user and the folders for a machine with systemd.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::Permissions;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
@@ -34,6 +35,43 @@ async fn machine() -> Result<TempDir> {
     copy.run(BOUND).await?;
     std::fs::copy(root().join("deploy/systemd").join(UNIT), at("etc/systemd/system").join(UNIT))?;
     Ok(folder)
+}
+
+/// The system calls that the unit allows. systemd adds `@default` to every list of allowed ones (systemd.exec(5)).
+pub(super) async fn allowed_calls() -> Result<BTreeSet<String>> {
+    let printed = Program::find("systemd-analyze")?.args(["syscall-filter", "--no-pager"]).run(BOUND).await?;
+    let mut sets: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    let mut current = "";
+    for line in printed.lines().filter(|line| !line.trim_start().starts_with('#')) {
+        match line.strip_prefix(' ') {
+            Some(member) => sets.entry(current).or_default().push(member.trim()),
+            None => current = line.trim(),
+        }
+    }
+    let unit = read("deploy/systemd/quay-gateway.service")?;
+    let mut allowed = BTreeSet::new();
+    add(&sets, "@default", &mut allowed);
+    for line in unit.lines().filter_map(|line| line.strip_prefix("SystemCallFilter=")) {
+        let mut of_line = BTreeSet::new();
+        line.trim_start_matches('~').split(' ').for_each(|name| add(&sets, name, &mut of_line));
+        match line.starts_with('~') {
+            true => allowed.retain(|call| !of_line.contains(call)),
+            false => allowed.extend(of_line),
+        }
+    }
+    ensure!(
+        allowed.contains("accept4") && !allowed.contains("mount"),
+        "the sets were not parsed: {allowed:?}"
+    );
+    Ok(allowed)
+}
+
+/// Adds a system call, or all of a set.
+fn add(sets: &BTreeMap<&str, Vec<&str>>, name: &str, to: &mut BTreeSet<String>) {
+    match sets.get(name) {
+        Some(members) => members.iter().for_each(|member| add(sets, member, to)),
+        None => drop(to.insert(name.to_owned())),
+    }
 }
 
 async fn verify(machine: &Path) -> Result<String> {

@@ -71,6 +71,9 @@
 {{- if and .Values.account.secretName (not .Values.account.username) -}}
 {{- fail "account.username is required with account.secretName" -}}
 {{- end -}}
+{{- if and .Values.route.enabled (not .Values.route.host) (regexMatch ":[0-9]+$" .Values.hostname) (not (hasSuffix ":443" .Values.hostname)) -}}
+{{- fail "a Route is reached at port 443: remove the port from hostname, or set route.host" -}}
+{{- end -}}
 {{- if and .Values.tlsRoute.enabled (not .Values.tlsRoute.parentRefs) -}}
 {{- fail "tlsRoute.parentRefs is required: the Gateway whose listener passes TLS through" -}}
 {{- end -}}
