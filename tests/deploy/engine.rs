@@ -110,6 +110,12 @@ impl Engine {
         printed.with_context(|| arguments.join(" "))
     }
 
+    /// What the container has printed, on both streams.
+    pub(super) async fn log(&self, container: &str) -> Result<String> {
+        let both = self.program("sh")?.args(["-c", "exec podman logs \"$1\" 2>&1", "sh", container]);
+        both.run(BOUND).await
+    }
+
     /// What podman knows of a container or an image.
     pub(super) async fn inspect(&self, kind: &str, name: &str) -> Result<Value> {
         let all: Value = serde_json::from_str(&self.podman(&[kind, "inspect", name]).await?)?;

@@ -69,7 +69,9 @@ async fn the_image_runs_read_only_as_any_user() -> Result<()> {
     let trusted = tempfile::tempdir()?;
     std::fs::write(trusted.path().join("ca.crt"), authority)?;
     push_and_pull(&site, trusted.path().to_owned(), &hostname, "app").await?;
-    ensure!(!engine.podman(&["logs", NAME]).await?.contains(" ERROR "), "something is not permitted");
+    let log = engine.log(NAME).await?;
+    ensure!(log.contains("quay-gateway is up"), "{log}");
+    ensure!(!log.contains("ERROR") && !log.contains("not permitted"), "{log}");
 
     engine.podman(&["stop", "--time", "60", NAME]).await?;
     let container = engine.inspect("container", NAME).await?;
@@ -87,7 +89,7 @@ pub(super) async fn ready(engine: &Engine, container: &str, admin: u16) -> Resul
         }
         let state = engine.inspect("container", container).await?["State"]["Status"].clone();
         if state == "exited" || Instant::now() > deadline {
-            let log = engine.podman(&["logs", container]).await?;
+            let log = engine.log(container).await?;
             bail!("the gateway is not ready, the container is {state}: {log}");
         }
         tokio::time::sleep(POLL).await;
