@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Context as _, Result, ensure};
+use harness::site::Site;
 use real_servers::Program;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{BOUND, CHART, document, read, root};
 
@@ -67,6 +68,28 @@ fn each_alert_leads_to_an_entry_of_the_runbook() -> Result<()> {
             text(&rule, pointer)?;
         }
     }
+    Ok(())
+}
+
+/// `increase` sees nothing of a counter that appears with its first event. An alert on such a counter has to say so.
+#[tokio::test(flavor = "multi_thread")]
+async fn counters_of_alerts_are_there_from_the_start() -> Result<()> {
+    let site = Site::start()?;
+    let gateway = site.gateway(&json!({})).await?;
+    let metrics = gateway.metrics().await?;
+    let mut counters = 0;
+    for rule in rules()? {
+        let expr = text(&rule, "/expr")?;
+        for rest in expr.split("increase(").skip(1).chain(expr.split("rate(").skip(1)) {
+            let name = rest.split(['[', '{']).next().unwrap_or_default();
+            let has_sample =
+                |line: &str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with([' ', '{']));
+            let knows = expr.contains(&format!("unless {name} offset"));
+            ensure!(knows || metrics.lines().any(has_sample), "{name} has no sample at the start");
+            counters += 1;
+        }
+    }
+    ensure!(counters > 7, "the alerts were not parsed");
     Ok(())
 }
 

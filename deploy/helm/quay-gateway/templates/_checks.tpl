@@ -3,7 +3,8 @@
 {{- $managed := dict
   "listen" "set listenAddress"
   "hostname" "set hostname"
-  "tls" "set tls.secretName"
+  "tls.certificate" "set tls.secretName"
+  "tls.key" "set tls.secretName"
   "state_dir" "the chart sets it"
   "journal" "set journal.kind and journal.postgresql.secretName: a URL holds a password, and this is a ConfigMap"
   "zones" "set zones.secretName: zones hold keys, and this is a ConfigMap"
