@@ -41,7 +41,7 @@ pub use keystone::Keystone;
 pub use podman::{Podman, PodmanImage};
 pub use ports::free_port;
 pub use postgres::{PASSWORD as POSTGRES_PASSWORD, Postgres};
-pub use process::{Login, Program, ServerProcess};
+pub use process::{Login, Program, ServerProcess, tools};
 pub use quay_tables::QuayTables;
 pub use radosgw::RadosGw;
 pub use redis::{PASSWORD as REDIS_PASSWORD, PythonLock, Redis};

@@ -75,7 +75,7 @@ impl Program {
     /// The program is not installed.
     pub fn find(name: &str) -> Result<Self> {
         let path = std::env::var_os("PATH").unwrap_or_default();
-        let ours = ["seaweedfs/bin", "openstack/bin"].map(|folder| tools().join(folder));
+        let ours = ["seaweedfs/bin", "openstack/bin", "kubernetes/bin"].map(|folder| tools().join(folder));
         let places = std::env::split_paths(&path).chain(["/usr/sbin".into()]).chain(ours);
         let found = places.map(|place| place.join(name)).find(|file| file.is_file());
         Self::at(&found.with_context(|| format!("{name} is not installed: run tests/run --install-only"))?)
@@ -96,7 +96,7 @@ impl Program {
         Ok(Self { name, command })
     }
 
-    /// The Python of a virtual environment of `tests/install`: `openstack` or `python`.
+    /// The Python of a virtual environment of `tests/install`: `openstack`, `python` or `deploy`.
     ///
     /// # Errors
     /// The environment does not exist.
@@ -335,7 +335,8 @@ pub(super) fn plain_client() -> reqwest::Client {
 }
 
 /// The folder into which `tests/install` puts programs that are not Debian packages.
-pub(super) fn tools() -> PathBuf {
+#[must_use]
+pub fn tools() -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     std::env::var_os("CARGO_TARGET_DIR")
         .map_or_else(|| root.join("target"), |dir| root.join(dir))
