@@ -32,7 +32,9 @@ const VERSION_1: &[u8] = b"PROXY TCP4 192.0.2.7 192.0.2.1 4711 443\r\n";
 
 async fn start() -> Result<(Site, Gateway)> {
     let site = Site::start()?;
-    let gateway = site.gateway(&json!({"proxy_protocol": true, "trusted_proxies": [PROXY]})).await?;
+    // The second is the network of the client that the header names.
+    let trusted = [PROXY, "192.0.2.0/24"];
+    let gateway = site.gateway(&json!({"proxy_protocol": true, "trusted_proxies": trusted})).await?;
     Ok((site, gateway))
 }
 
@@ -58,6 +60,7 @@ async fn forwarded_for(site: &Site, mut stream: TlsStream<TcpStream>) -> Result<
     Ok(seen.last().context("not asked")?.header("x-forwarded-for").to_owned())
 }
 
+/// A client that the header names is no proxy, whatever its address is, so it cannot name another client.
 #[tokio::test]
 async fn the_client_that_a_trusted_proxy_names_is_the_client() -> Result<()> {
     let (site, gateway) = start().await?;
@@ -88,6 +91,21 @@ async fn the_header_is_demanded_from_trusted_proxies_and_refused_from_others() -
     let metrics = gateway.metrics().await?;
     assert!(metrics.contains("handshakes_failed_total{why=\"proxy-header\"} 3"), "{metrics}");
     Ok(())
+}
+
+/// Some balancers send the header with the first bytes of their client, which may be silent.
+#[tokio::test]
+async fn silent_clients_of_a_proxy_do_not_shut_out_the_others() -> Result<()> {
+    let (site, gateway) = start().await?;
+    let mut silent = Vec::new();
+    for _ in 0..300 {
+        let socket = TcpSocket::new_v4()?;
+        socket.bind(SocketAddr::new(PROXY.parse()?, 0))?;
+        silent.push(socket.connect(gateway.address()).await?);
+    }
+    let named = connect(&gateway, PROXY, NAMES_A_CLIENT).await?;
+    assert_eq!(forwarded_for(&site, named).await?, "192.0.2.7");
+    gateway.logged("and this one waited longest").await
 }
 
 /// skopeo dials HAProxy by a name of its own, and gets a token under that name.

@@ -34,7 +34,10 @@ impl Local for CopySource {
     }
 
     async fn distrust(&self, digest: &Digest) {
-        self.0.distrust(*digest).await;
+        if let Some(putting_aside) = self.0.distrust(*digest) {
+            // An error says that the task panicked, which the log says, too.
+            let _ = putting_aside.await;
+        }
     }
 }
 

@@ -113,7 +113,7 @@ impl Cache {
                 // Any other error, such as a lack of file descriptors, says nothing about the file.
                 match error.kind() {
                     io::ErrorKind::NotFound => self.drop_entry(digest, &entry),
-                    io::ErrorKind::InvalidData => self.distrust(*digest).await,
+                    io::ErrorKind::InvalidData => drop(self.distrust(*digest)),
                     _ => {}
                 }
                 Err(error)

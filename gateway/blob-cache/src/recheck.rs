@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use backends::{Digest, Hasher, in_current_request};
 use limits::pool::Identity;
+use tokio::task::JoinHandle;
 
 use crate::cache::Cache;
 use crate::disk::hash_on;
@@ -24,15 +25,20 @@ impl Cache {
         matches!(ended, Ok(Ok(verdict)) if *verdict == Some(true))
     }
 
-    /// Withdraws the trust in a whole blob. The file is hashed before it is served again. If it cannot be hashed, it is
-    /// dropped.
-    pub(super) async fn distrust(self: &Arc<Self>, digest: Digest) {
-        let Some(unproven) = self.take_out_of_use(&digest) else { return };
+    /// Withdraws the trust in a whole blob at once. The file is hashed before it is served again. If it cannot be hashed,
+    /// it is dropped. The work on the disk is a task of its own, which goes on if nobody waits for it.
+    pub(super) fn distrust(self: &Arc<Self>, digest: Digest) -> Option<JoinHandle<()>> {
+        let unproven = self.take_out_of_use(&digest)?;
+        let cache = Arc::clone(self);
+        Some(tokio::spawn(in_current_request(async move { cache.put_aside(digest, unproven).await })))
+    }
+
+    async fn put_aside(self: Arc<Self>, digest: Digest, unproven: Arc<Entry>) {
         // First, because the disk may hang, and a restart would trust the file where it is.
         if !self.record(digest).await {
             tracing::error!(%digest, "a cached blob gave wrong bytes, and this cannot be recorded: a restart may trust it");
         }
-        let (cache, entry) = (Arc::clone(self), Arc::clone(&unproven));
+        let (cache, entry) = (Arc::clone(&self), Arc::clone(&unproven));
         match self.disk.run(&Identity::GATEWAY, move || cache.set_aside(&digest, &entry)).await {
             Ok(()) => {
                 tracing::warn!(%digest, "a cached blob gave wrong bytes: it is hashed before it is served again")
@@ -75,12 +81,14 @@ impl Cache {
 
     /// Moves the file to where it is hashed. Blocks on the disk.
     fn set_aside(&self, digest: &Digest, entry: &Arc<Entry>) -> io::Result<()> {
-        let _placing = self.placing.lock();
+        let placing = self.placing.lock();
         // The blob was dropped meanwhile. Perhaps a fill has put another file in its place.
         if !self.is_indexed(digest, entry) {
             return Ok(());
         }
         self.layout.distrust(digest)?;
+        // The disk of the list may hang, so the list is written without the lock that fills need.
+        drop(placing);
         self.unremoved.lock().remove(digest);
         Ok(())
     }

@@ -121,25 +121,28 @@ impl Cache {
     }
 
     fn remove_evicted(&self, digest: &Digest) {
-        // The lock is needed because a new fill of the same digest may be moving its file to its place.
-        let _placing = self.placing.lock();
-        if let Some(entry) = self.space.lock().index().peek(digest).cloned() {
-            if entry.is_servable() {
-                self.unremoved.lock().remove(digest);
-            }
-            return;
-        }
-        self.open_files.invalidate(digest);
-        match self.layout.remove(digest) {
-            Ok(()) => {
-                tracing::debug!(%digest, "evicted");
-                self.unremoved.lock().remove(digest);
-            }
+        // The disk of the list may hang, so the list is written without the lock that fills need.
+        match self.remove_file(digest) {
+            Ok(true) => self.unremoved.lock().remove(digest),
+            Ok(false) => {}
             Err(error) => {
                 if self.unremoved.lock().add(*digest) {
                     tracing::warn!(%digest, %error, "an evicted blob cannot be removed");
                 }
             }
         }
+    }
+
+    /// Removes the file of a blob that is not in the index. Returns whether no file is left that must not be trusted.
+    fn remove_file(&self, digest: &Digest) -> io::Result<bool> {
+        // The lock is needed because a new fill of the same digest may be moving its file to its place.
+        let _placing = self.placing.lock();
+        if let Some(entry) = self.space.lock().index().peek(digest) {
+            return Ok(entry.is_servable());
+        }
+        self.open_files.invalidate(digest);
+        self.layout.remove(digest)?;
+        tracing::debug!(%digest, "evicted");
+        Ok(true)
     }
 }

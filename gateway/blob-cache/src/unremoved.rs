@@ -1,5 +1,5 @@
-//! Remembers files that must be removed, or hashed again, and that are still in their place. A restart trusts none of
-//! them, because the bytes of some of them are known to be wrong.
+//! Remembers files that must not be trusted, and that are still in their place. A restart removes them, because the bytes
+//! of some of them are known to be wrong.
 
 use std::collections::HashSet;
 use std::fs;

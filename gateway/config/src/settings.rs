@@ -34,6 +34,8 @@ const STATE_DIR: &str = "/var/lib/quay-gateway";
 const UNREMOVED: &str = "cache-unremoved";
 const CACHE_DIR: &str = "/var/cache/quay-gateway";
 const CACHE_SIZE: bytesize::ByteSize = bytesize::ByteSize::gib(100);
+/// The least time that a connection may be idle. The gateway looks at connections this often.
+const IDLE_MIN: Duration = Duration::from_secs(1);
 /// The longest lame duck. A supervisor kills the process before that.
 const LAME_DUCK_MAX: Duration = Duration::from_secs(600);
 const CACHE_RESERVE: bytesize::ByteSize = bytesize::ByteSize::gib(1);
@@ -302,6 +304,9 @@ fn checked_timeouts(path: &Path, timeouts: Timeouts) -> Result<Timeouts, ConfigE
             None,
             "timeouts.permission: must not be more than 60s, for which Quay itself caches that a repository exists",
         ));
+    }
+    if timeouts.idle < IDLE_MIN {
+        return Err(ConfigError::new(path, None, "timeouts.idle: must be at least 1s"));
     }
     if timeouts.lame_duck.is_some_and(|lame_duck| lame_duck > LAME_DUCK_MAX) {
         let most = humantime::format_duration(LAME_DUCK_MAX);

@@ -80,10 +80,9 @@ impl Names {
     /// Whether a URL's authority is the registry, under any of the names.
     #[must_use]
     pub fn is_registry(&self, authority: &str) -> bool {
-        let is_gateway = |name: &GatewayName| authority.eq_ignore_ascii_case(name.as_str());
         authority.eq_ignore_ascii_case(&self.registry)
-            || is_gateway(&self.gateway)
-            || self.more.iter().any(is_gateway)
+            || self.gateway.is(authority)
+            || self.more.iter().any(|name| name.is(authority))
     }
 
     /// Whether a `Location` leads to the registry: because it is a path, or has one of the names.
@@ -222,6 +221,7 @@ mod tests {
         }
         assert_eq!(located(None), "https://main.example.com/v2/a");
         assert!(more.iter().all(|name| names.is_registry(name)));
+        assert!(names.is_registry("other.example.com") && names.is_registry("main.example.com:443"));
     }
 
     #[test]

@@ -27,6 +27,8 @@ struct State {
     /// has not made room for another. HTTP/2's flow control causes that wait, not TCP's.
     under_way: HashMap<u64, Option<Instant>>,
     idle_since: Instant,
+    /// Whether a part of the next request's head has arrived.
+    has_head: bool,
     /// Measures the bytes of the answers in memory, if that is measured.
     buffer: Option<SendBuffer>,
     /// The reservation for what HTTP/2 may buffer of all request bodies. It exists while there are such bodies.
@@ -73,7 +75,8 @@ pub(crate) struct Busy {
 impl Activity {
     pub(super) fn new() -> Self {
         let (under_way, idle_since) = (HashMap::new(), Instant::now());
-        let state = State { begun: 0, under_way, idle_since, buffer: None, window: Weak::new() };
+        let state =
+            State { begun: 0, under_way, idle_since, has_head: false, buffer: None, window: Weak::new() };
         Self(Arc::new(Mutex::new(state)))
     }
 
@@ -97,6 +100,7 @@ impl Activity {
     pub(crate) fn begin(&self) -> Busy {
         let mut state = self.state();
         state.begun += 1;
+        state.has_head = false;
         let number = state.begun;
         state.under_way.insert(number, None);
         Busy { activity: self.clone(), number, buffer: state.buffer.clone(), held: None }
@@ -105,6 +109,16 @@ impl Activity {
     /// The number of requests that the connection has had.
     pub(super) fn begun(&self) -> u64 {
         self.state().begun
+    }
+
+    /// Records that a part of the next request's head has arrived.
+    pub(super) fn head_begins(&self) {
+        self.state().has_head = true;
+    }
+
+    /// Whether a part of the next request's head has arrived.
+    pub(super) fn has_head(&self) -> bool {
+        self.state().has_head
     }
 
     /// Whether the connection has had any request.

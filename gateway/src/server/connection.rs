@@ -109,6 +109,8 @@ pub(super) struct Connection {
     pub(super) gateway: Arc<Gateway>,
     pub(super) protocols: Arc<Protocols>,
     pub(super) peer: SocketAddr,
+    /// Whether the peer is a trusted proxy, whose requests may name their clients.
+    pub(super) proxy: bool,
     pub(super) seat: Seat,
     pub(super) shutdown: CancellationToken,
     pub(super) inbox: Inbox,
@@ -227,7 +229,8 @@ impl Connection {
         let service = service_fn(|request: Request<Incoming>| {
             self.inbox.request_begins();
             let (gateway, busy) = (Arc::clone(&self.gateway), activity.begin());
-            let (peer, proxies) = (self.peer.ip(), &settings.trusted_proxies);
+            let peer = self.peer.ip();
+            let proxies = if self.proxy { &settings.trusted_proxies[..] } else { &[] };
             let dialled = gateway.names.dialled(authority(&request)).clone();
             let client = Client::of_request(peer, self.seat.number(), request.headers(), proxies, dialled);
             let slot = gateway.requests.try_take(&client.identity);
@@ -298,6 +301,8 @@ impl Patience {
         let stall = timeouts.client_stall;
         match (activity.idle_since(), activity.stalled()) {
             (Some(since), _) => match told_to_go {
+                // `TimedHeads` limits its time.
+                None if activity.has_head() => Self::Busy,
                 None if activity.has_begun() => Self::Idle(since + timeouts.idle),
                 None => Self::Idle(since + timeouts.headers),
                 // The last bytes of an answer may still be on their way.

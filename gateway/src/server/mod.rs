@@ -11,14 +11,15 @@ mod proxy_header;
 mod roster;
 mod send_buffer;
 mod timed_heads;
+mod waiting;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -30,6 +31,7 @@ use self::proxy_header::NoHeader;
 pub(crate) use self::roster::Roster;
 use self::roster::Seat;
 use self::send_buffer::SendBuffer;
+use self::waiting::Waiting;
 use crate::Gateway;
 use crate::request::is_trusted;
 use limits::memory::{CONNECTION, Holder, Use};
@@ -42,8 +44,12 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How many clients may wait for one of `limits.connections`.
 pub(crate) const WAITING_MAX: usize = 256;
 
-/// How many connections of trusted proxies may wait for their PROXY header. A proxy sends it at once.
+/// How many connections of trusted proxies may wait for their PROXY header. HAProxy sends it at once. Some balancers send
+/// it with the first bytes of their client, which may be silent.
 const PROXY_HEADERS_MAX: usize = 256;
+
+/// How long connections of proxies without a header are not reported again.
+const NO_HEADER_PAUSE: Duration = Duration::from_secs(60);
 
 /// If no connection is free, at most this part of all connections is asked to go at once. The search for them has a
 /// cost.
@@ -69,7 +75,8 @@ pub(crate) async fn serve(
         protocols,
         roster: Arc::default(),
         clients: TaskTracker::new(),
-        headers: Semaphore::new(PROXY_HEADERS_MAX),
+        headers: Waiting::new(PROXY_HEADERS_MAX),
+        warned: Mutex::default(),
         shutdown,
     });
     while let Some(accepted) = next(&listener, &entrance.shutdown).await {
@@ -78,7 +85,10 @@ pub(crate) async fn serve(
                 let entered = Arc::clone(&entrance);
                 entrance.clients.spawn(async move { entered.enter_by_proxy(stream, peer).await });
             }
-            Ok((stream, peer)) => entrance.enter(stream, peer),
+            Ok((stream, peer)) => {
+                let proxy = is_trusted(peer.ip(), &entrance.gateway.settings.trusted_proxies);
+                entrance.enter(stream, peer, proxy);
+            }
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a client");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -95,8 +105,10 @@ struct Entrance {
     protocols: Arc<Protocols>,
     roster: Arc<Roster>,
     clients: TaskTracker,
-    /// Limits the connections whose PROXY header has not arrived.
-    headers: Semaphore,
+    /// The connections whose PROXY header has not arrived.
+    headers: Waiting,
+    /// When a proxy without a header was last reported.
+    warned: Mutex<Option<Instant>>,
     shutdown: CancellationToken,
 }
 
@@ -110,25 +122,37 @@ impl Entrance {
     /// Lets a client in that the proxy names first. The proxy's header must arrive within `timeouts.handshake`.
     async fn enter_by_proxy(self: Arc<Self>, mut stream: TcpStream, peer: SocketAddr) {
         let bound = self.gateway.settings.timeouts.handshake;
-        let read = async {
-            let _permit = self.headers.try_acquire().map_err(|_| NoHeader::TooMany)?;
-            tokio::time::timeout(bound, proxy_header::read(&mut stream)).await.map_err(|_| NoHeader::Late)?
-        };
-        let named = tokio::select! {
-            named = read => named,
+        let place = self.headers.enter();
+        let read = tokio::select! {
+            read = tokio::time::timeout(bound, proxy_header::read(&mut stream)) => {
+                read.unwrap_or(Err(NoHeader::Late))
+            }
+            () = place.makes_room() => Err(NoHeader::TooMany),
             () = self.shutdown.cancelled() => return,
         };
-        match named {
-            Ok(client) => self.enter(stream, client.unwrap_or(peer)),
-            Err(error) => {
-                self.gateway.metrics.handshake_failed("proxy-header");
-                tracing::warn!(%peer, %error, "a trusted proxy named no client: it must send PROXY protocol 2");
-            }
+        match read {
+            // Whoever the header names is a client, and no proxy that may name others.
+            Ok(Some(client)) => self.enter(stream, client, false),
+            Ok(None) => self.enter(stream, peer, true),
+            Err(error) => self.report_no_header(peer, &error),
         }
     }
 
-    fn enter(&self, stream: TcpStream, peer: SocketAddr) {
-        let proxy = is_trusted(peer.ip(), &self.gateway.settings.trusted_proxies);
+    /// Counts a proxy's connection without a header. Logs it at most once in [`NO_HEADER_PAUSE`], because each client of
+    /// the proxy causes one. A proxy that only looks whether the port is open sends nothing.
+    fn report_no_header(&self, peer: SocketAddr, error: &NoHeader) {
+        self.gateway.metrics.handshake_failed("proxy-header");
+        let mut warned = self.warned.lock();
+        let quiet = warned.is_some_and(|warned| warned.elapsed() < NO_HEADER_PAUSE);
+        if quiet || matches!(error, NoHeader::Broken(_)) {
+            return tracing::debug!(%peer, %error, "a trusted proxy named no client");
+        }
+        *warned = Some(Instant::now());
+        drop(warned);
+        tracing::warn!(%peer, %error, "a trusted proxy named no client: its connection is closed");
+    }
+
+    fn enter(&self, stream: TcpStream, peer: SocketAddr, proxy: bool) {
         let who = Identity::peer(peer.ip(), proxy);
         let seat = self.roster.enter(who);
         // A proxy's connection carries requests of many clients, so no single client holds its memory.
@@ -144,6 +168,7 @@ impl Entrance {
             gateway: Arc::clone(&self.gateway),
             protocols: Arc::clone(&self.protocols),
             peer,
+            proxy,
             seat,
             shutdown: self.shutdown.clone(),
             inbox: Inbox::new(held),

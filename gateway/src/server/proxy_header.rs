@@ -1,7 +1,7 @@
 //! The header with which a proxy names its client: the PROXY protocol, version 2
 //! (<https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt>).
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use ppp::v2::{Addresses, Command, Header, ParseError};
 use tokio::io::{AsyncRead, AsyncReadExt};
@@ -24,7 +24,7 @@ pub(super) enum NoHeader {
     NoAddress,
     #[error("its PROXY protocol header did not arrive in time")]
     Late,
-    #[error("too many connections wait for their PROXY protocol header")]
+    #[error("too many connections wait for their PROXY protocol header, and this one waited longest")]
     TooMany,
     #[error(transparent)]
     Broken(#[from] std::io::Error),
@@ -53,14 +53,18 @@ pub(super) async fn read(stream: &mut (impl AsyncRead + Unpin)) -> Result<Option
         // A proxy whose client does not use TCP sends no address. The proxy's own is used then.
         (Command::Local, _) | (Command::Proxy, Addresses::Unspecified) => Ok(None),
         (Command::Proxy, Addresses::IPv4(tcp)) => Ok(Some((tcp.source_address, tcp.source_port).into())),
-        (Command::Proxy, Addresses::IPv6(tcp)) => Ok(Some((tcp.source_address, tcp.source_port).into())),
+        (Command::Proxy, Addresses::IPv6(tcp)) => {
+            // The address may be an IPv4 one.
+            let address = IpAddr::V6(tcp.source_address).to_canonical();
+            Ok(Some((address, tcp.source_port).into()))
+        }
         (Command::Proxy, Addresses::Unix(_)) => Err(NoHeader::NoAddress),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::net::{Ipv4Addr, Ipv6Addr};
+    use std::net::Ipv4Addr;
 
     use proptest::prelude::*;
 
@@ -91,6 +95,14 @@ mod tests {
     }
 
     #[test]
+    fn a_mapped_address_is_an_ipv4_address() {
+        let mapped = Ipv4Addr::new(192, 0, 2, 7).to_ipv6_mapped().octets();
+        let addresses = [&mapped[..], &[0; 16], &[0, 80, 1, 187]].concat();
+        let read = read_all(&header(1, 0x21, &addresses)).0.expect("a header");
+        assert_eq!(read, Some("192.0.2.7:80".parse().expect("an address")));
+    }
+
+    #[test]
     fn what_is_no_header() {
         for bytes in [&b""[..], SIGNATURE, b"PROXY TCP4 192.0.2.7 192.0.2.1 4711 443\r\n", &[0x16; 600]] {
             assert!(read_all(bytes).0.is_err(), "{bytes:?}");
@@ -112,7 +124,7 @@ mod tests {
             let ports = [port.to_be_bytes(), [1, 187]].concat();
             let tcp4 = [&v4[..], &[10, 0, 0, 1], &ports, &fields].concat();
             let tcp6 = [&v6[..], &[0; 16], &ports, &fields].concat();
-            let expected = [SocketAddr::from((Ipv4Addr::from(v4), port)), (Ipv6Addr::from(v6), port).into()];
+            let expected = [IpAddr::from(v4), IpAddr::from(v6).to_canonical()].map(|ip| SocketAddr::from((ip, port)));
             for ((family, addresses), client) in [(0x11, tcp4), (0x21, tcp6)].into_iter().zip(expected) {
                 let bytes = [header(1, family, &addresses), vec![7; rest]].concat();
                 let (read, left) = read_all(&bytes);

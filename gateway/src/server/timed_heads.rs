@@ -39,6 +39,7 @@ impl<S> TimedHeads<S> {
     fn arrived(&mut self, bound: Duration) {
         if self.head.is_none() && self.activity.idle_since().is_some() {
             self.head = Some(Head { before: self.activity.begun(), deadline: Instant::now() + bound });
+            self.activity.head_begins();
         }
     }
 
@@ -134,7 +135,9 @@ mod tests {
             // The wait for a request has no bound here.
             assert!(tokio::time::timeout(BOUND * 10, read(&mut server)).await.is_err());
             client.write_all(b"GET").await.expect("written");
+            assert!(!activity.has_head());
             assert_eq!(read(&mut server).await.0.expect("there"), 3);
+            assert!(activity.has_head());
             assert!(tokio::time::timeout(BOUND / 2, read(&mut server)).await.is_err());
             client.write_all(b" / ").await.expect("written");
             assert_eq!(read(&mut server).await.0.expect("there"), 3);

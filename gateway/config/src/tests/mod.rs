@@ -244,6 +244,7 @@ fn an_error_names_its_line() {
             &format!("{GATEWAY}timeouts: {{permission: 2m}}\n"),
             "timeouts.permission: must not be more than 60s",
         ),
+        (&format!("{GATEWAY}timeouts: {{idle: 0s}}\n"), "timeouts.idle: must be at least 1s"),
         (&format!("{GATEWAY}timeouts: {{drain: soon}}\n"), "gateway.yaml:2:"),
         (&format!("{GATEWAY}limits: {{requests: 0}}\n"), "limits.requests: 0 is not between 1 and"),
         (&format!("{GATEWAY}limits: {{connections: 18446744073709551615}}\n"), "limits.connections"),
