@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use harness::certs::Authority;
 use harness::image::Spec;
 use harness::site::{PASSWORD, USER};
 use http::{Method, StatusCode};
@@ -17,7 +16,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpSocket;
 use tokio_rustls::TlsConnector;
 
-use crate::fixture::{Fixture, Kind};
+use crate::fixture::{Fixture, HIT, Kind, Trusted};
 
 /// The address of a client that is not the proxy's.
 const CLIENT: &str = "127.0.0.7";
@@ -27,7 +26,9 @@ crate::behind_each_proxy! {
     skopeo_pushes_and_pulls
     all_of_a_push_goes_to_one_replica
     the_client_is_who_connects_and_not_who_it_says
-    http2_and_http1_are_offered
+    http2_and_http1_lead_to_the_same_replica
+    requests_of_no_repository_go_by_the_client
+    replicas_may_have_authorities_of_their_own
     a_replica_that_the_authority_does_not_know_gets_nothing
 }
 
@@ -109,26 +110,67 @@ async fn the_client_is_who_connects_and_not_who_it_says(kind: Kind) -> Result<()
     tokio::time::timeout(PATIENCE, wait).await.context("no replica has logged the client")
 }
 
-async fn http2_and_http1_are_offered(kind: Kind) -> Result<()> {
+async fn http2_and_http1_lead_to_the_same_replica(kind: Kind) -> Result<()> {
     let fixture = Fixture::start(kind).await?;
+    let image = fixture.pushed(&["admin/one"]).await?;
+    for blob in image.blobs() {
+        fixture.client()?.pull_blob("admin/one", &blob.digest).await?;
+    }
     let versions = [("h2", http::Version::HTTP_2), ("http/1.1", http::Version::HTTP_11)];
     for (protocol, version) in versions {
-        let client = reqwest::Client::builder()
-            .tls_backend_preconfigured(fixture.tls(protocol)?)
-            .no_proxy()
-            .build()?;
-        let answer = client.get(format!("https://{}/v2/", fixture.hostname())).send().await?;
+        let tls = fixture.tls(protocol)?;
+        let http = reqwest::Client::builder().tls_backend_preconfigured(tls).no_proxy().build()?;
+        let url = |path: &str| format!("https://{}{path}", fixture.hostname());
+        let answer = http.get(url("/v2/")).send().await?;
         ensure!(answer.version() == version && answer.status() == StatusCode::UNAUTHORIZED, "{answer:?}");
         // The registry's login is under the name that the client dialled.
         let challenge = answer.headers()["www-authenticate"].to_str()?;
-        ensure!(challenge.contains(&format!("https://{}/v2/auth", fixture.hostname())), "{challenge}");
+        ensure!(challenge.contains(&url("/v2/auth")), "{challenge}");
+        let service = fixture.site.quay.hostname();
+        let token = url(&format!("/v2/auth?service={service}&scope=repository:admin/one:pull"));
+        let answer = http.get(token).basic_auth(USER, Some(PASSWORD)).send().await?.text().await?;
+        let token: serde_json::Value = serde_json::from_str(&answer)?;
+        let token = token["token"].as_str().context("no token")?;
+        for blob in image.blobs() {
+            let blob = url(&format!("/v2/admin/one/blobs/{}", blob.digest));
+            let answer = http.get(blob).bearer_auth(token).send().await?;
+            ensure!(answer.version() == version && answer.headers()["cache-status"] == HIT, "{answer:?}");
+        }
+    }
+    Ok(())
+}
+
+async fn requests_of_no_repository_go_by_the_client(kind: Kind) -> Result<()> {
+    let fixture = Fixture::start(kind).await?;
+    for _ in 0..12 {
+        // Each has a connection of its own.
+        fixture.client()?.raw(Method::GET, "/v2/")?.send().await?;
+    }
+    let wait = async {
+        loop {
+            let of: Vec<_> = (0..3).map(|at| fixture.accesses(at, &["path=\"/v2/\""])).collect();
+            match of.iter().sum::<usize>() {
+                12 => return of,
+                _ => tokio::time::sleep(Duration::from_millis(20)).await,
+            }
+        }
+    };
+    let of = tokio::time::timeout(PATIENCE, wait).await.context("not all are logged")?;
+    ensure!(of.contains(&12), "{of:?}");
+    Ok(())
+}
+
+async fn replicas_may_have_authorities_of_their_own(kind: Kind) -> Result<()> {
+    let fixture = Fixture::with(kind, &json!({}), Trusted::EachItsOwn).await?;
+    fixture.pushed(&["admin/one", "admin/two"]).await?;
+    for gateway in &fixture.gateways {
+        gateway.logged("path=\"/v2/admin/").await?;
     }
     Ok(())
 }
 
 async fn a_replica_that_the_authority_does_not_know_gets_nothing(kind: Kind) -> Result<()> {
-    let stranger = Authority::generate()?;
-    let fixture = Fixture::with(kind, &json!({}), Some(&stranger)).await?;
+    let fixture = Fixture::with(kind, &json!({}), Trusted::Stranger).await?;
     let client = fixture.client()?;
     let answer = client.raw(Method::GET, "/v2/")?.send().await?;
     ensure!(answer.status() == StatusCode::SERVICE_UNAVAILABLE, "{answer:?}");

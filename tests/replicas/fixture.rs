@@ -27,6 +27,17 @@ pub(crate) enum Kind {
     Envoy,
 }
 
+/// Whom the proxy trusts as a replica.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Trusted {
+    /// The authority of all replicas.
+    Common,
+    /// The authorities that the replicas made themselves.
+    EachItsOwn,
+    /// An authority that has signed nothing.
+    Stranger,
+}
+
 /// A running proxy.
 #[derive(Debug)]
 enum Proxy {
@@ -47,12 +58,11 @@ pub(crate) struct Fixture {
 
 impl Fixture {
     pub(crate) async fn start(kind: Kind) -> Result<Self> {
-        Self::with(kind, &json!({}), None).await
+        Self::with(kind, &json!({}), Trusted::Common).await
     }
 
-    /// With `over` in the configuration of each replica. The proxy trusts `trusted` for replicas, by default their own
-    /// authority.
-    pub(crate) async fn with(kind: Kind, over: &Value, trusted: Option<&Authority>) -> Result<Self> {
+    /// With `over` in the configuration of each replica, and with these authorities of the replicas' certificates.
+    pub(crate) async fn with(kind: Kind, over: &Value, trusted: Trusted) -> Result<Self> {
         let site = Site::start()?;
         let port = free_port();
         let (public, inner) = (Authority::generate()?, Authority::generate()?);
@@ -62,6 +72,9 @@ impl Fixture {
             "trusted_proxies": ["127.0.0.1"],
             "tls": { "certificate": "replica.crt", "key": "replica.key" },
         });
+        if matches!(trusted, Trusted::EachItsOwn) {
+            config["tls"] = Value::Null;
+        }
         harness::gateway::overlay(&mut config, over);
         let files = [("replica.crt", certificate.chain.as_str()), ("replica.key", certificate.key.as_str())];
         let mut gateways = Vec::new();
@@ -71,7 +84,15 @@ impl Fixture {
         let folder = TempDir::new()?;
         let file = |name: &str| folder.path().join(name);
         public.certificate(&[])?.write(&file("tls.crt"), &file("tls.key"))?;
-        std::fs::write(file("replicas-ca.pem"), trusted.unwrap_or(&inner).pem())?;
+        let roots = match trusted {
+            Trusted::Common => inner.pem(),
+            Trusted::Stranger => Authority::generate()?.pem(),
+            Trusted::EachItsOwn => {
+                let own = gateways.iter().map(|gateway| std::fs::read_to_string(gateway.authority_file()));
+                own.collect::<Result<Vec<_>, _>>()?.concat()
+            }
+        };
+        std::fs::write(file("replicas-ca.pem"), roots)?;
         let config = configuration(kind, port, folder.path(), &gateways)?;
         let proxy = match kind {
             Kind::HaProxy => Proxy::HaProxy(HaProxy::with_config(port, &config).await?),
