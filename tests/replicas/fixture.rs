@@ -1,6 +1,7 @@
 //! Three replicas behind a proxy with the configuration that `deploy/replicas` ships.
 
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use backends::Digest;
@@ -9,6 +10,7 @@ use harness::client::Client;
 use harness::gateway::Gateway;
 use harness::image::{Image, Spec};
 use harness::site::{LOGIN, Site};
+use http::Method;
 use real_servers::{Envoy, HaProxy, free_port};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -17,6 +19,8 @@ use tempfile::TempDir;
 pub(crate) const HIT: &str = "quay-gateway; hit";
 /// The number of replicas that the shipped files name.
 const REPLICAS: usize = 3;
+/// The timeout until each replica is used.
+const START: Duration = Duration::from_secs(30);
 
 /// A proxy for which there is a configuration.
 #[derive(Debug, Clone, Copy)]
@@ -98,7 +102,23 @@ impl Fixture {
             Kind::HaProxy => Proxy::HaProxy(HaProxy::with_config(port, &config).await?),
             Kind::Envoy => Proxy::Envoy(Envoy::with_config(port, &config).await?),
         };
-        Ok(Self { _proxy: proxy, gateways, site, port, public, folder })
+        let fixture = Self { _proxy: proxy, gateways, site, port, public, folder };
+        if !matches!(trusted, Trusted::Stranger) {
+            tokio::time::timeout(START, fixture.all_in_use()).await.context("a replica is not used")??;
+        }
+        Ok(fixture)
+    }
+
+    /// Waits until each replica got a request. Envoy begins with those whose first check has ended.
+    async fn all_in_use(&self) -> Result<()> {
+        let client = self.client()?;
+        for repository in 0.. {
+            client.raw(Method::GET, &format!("/v2/none/r{repository}/tags/list"))?.send().await?;
+            if (0..REPLICAS).all(|replica| self.accesses(replica, &["/v2/none/"]) > 0) {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// The name that clients dial, as `host:port`.
