@@ -7,3 +7,4 @@ mod containers;
 mod docker;
 mod fixture;
 mod openshift;
+mod peers;

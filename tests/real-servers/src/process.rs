@@ -75,7 +75,8 @@ impl Program {
     /// The program is not installed.
     pub fn find(name: &str) -> Result<Self> {
         let path = std::env::var_os("PATH").unwrap_or_default();
-        let ours = ["seaweedfs/bin", "openstack/bin", "kubernetes/bin"].map(|folder| tools().join(folder));
+        let ours = ["seaweedfs/bin", "openstack/bin", "kubernetes/bin", "envoy/bin"];
+        let ours = ours.map(|folder| tools().join(folder));
         let places = std::env::split_paths(&path).chain(["/usr/sbin".into()]).chain(ours);
         let found = places.map(|place| place.join(name)).find(|file| file.is_file());
         Self::at(&found.with_context(|| format!("{name} is not installed: run tests/run --install-only"))?)
