@@ -77,7 +77,8 @@ fn own_name(
             path,
             None,
             "the registry's own name is not known: set registry.config to Quay's config.yaml, which must have \
-             SERVER_HOSTNAME, or set registry.server_name",
+             SERVER_HOSTNAME, or set registry.server_name; if the registry is docker-registry, set registry.kind to \
+             distribution",
         )
     })
 }

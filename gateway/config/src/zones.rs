@@ -50,7 +50,7 @@ pub(super) fn zones(
             path,
             None,
             "no zone is known: set registry.config to Quay's config.yaml, whose DISTRIBUTED_STORAGE_CONFIG names \
-             them, or list them under zones",
+             them, or list them under zones, each as NAME: [DRIVER, {PARAMETER: VALUE, …}]",
         ));
     }
     if let Some(home) = &file.home

@@ -170,8 +170,8 @@ impl Connection {
             }
             Ok(Err(error)) if is_refusal(&error) => {
                 self.gateway.metrics.handshake_failed("refused");
-                let fix = "it may not trust this gateway's certificate: give it the CA";
-                tracing::warn!(peer = %self.peer, %error, "the client refused the TLS handshake: {fix}");
+                let why = "it does not trust the CA, or the certificate is not for the name that it dialled";
+                tracing::warn!(peer = %self.peer, %error, "the client refused the TLS handshake: {why}");
             }
             Ok(Err(error)) if lacks_certificate(&error) => {
                 self.gateway.metrics.handshake_failed("client_certificate");

@@ -1,7 +1,7 @@
 //! The check of the certificates that clients see.
 
-use certificates::{Pair, TimeLeft};
-use config::Settings;
+use certificates::{Pair, TimeLeft, covers_host};
+use config::{Settings, without_port};
 
 use super::advice::{Advice, StepError};
 use super::step::StepNote;
@@ -13,9 +13,9 @@ pub(super) fn is_configured(settings: &Settings) -> bool {
 
 /// Reads the files of `tls` as the gateway does at its start, and looks at their dates.
 pub(super) async fn check(settings: &Settings) -> Result<((), Option<StepNote>), StepError> {
-    let settings = settings.clone();
+    let read = settings.clone();
     let work = tokio::task::spawn_blocking(move || {
-        certificates::rehearse(&settings).map(|pairs| (settings.tls.pairs, pairs))
+        certificates::rehearse(&read).map(|pairs| (read.tls.pairs, pairs))
     });
     let explained = |error: String, cause: &str| {
         let fix = "correct `tls`; `quay-gateway certs show --config` shows what the files say";
@@ -25,6 +25,18 @@ pub(super) async fn check(settings: &Settings) -> Result<((), Option<StepNote>),
         work.await.map_err(|error| explained(error.to_string(), "the files could not be read"))?.map_err(
             |error| explained(format!("{error:#}"), "a file of `tls` is missing, damaged, or is another one"),
         )?;
+    if let Some(name) = unnamed(settings, &pairs) {
+        let names: Vec<_> = pairs.iter().flat_map(|pair| &pair.leaf().names).map(String::as_str).collect();
+        return Err(StepError::Explained(
+            format!("no certificate is for {name}, which clients dial"),
+            Advice::new(
+                format!("the certificate was issued for other names ({})", names.join(", ")),
+                format!(
+                    "issue one with `quay-gateway certs issue --san {name}`, or correct `hostname` and `more_hostnames`"
+                ),
+            ),
+        ));
+    }
     let mut note = None;
     for (files, pair) in files.iter().zip(&pairs) {
         let file = files.certificate.display();
@@ -48,6 +60,16 @@ pub(super) async fn check(settings: &Settings) -> Result<((), Option<StepNote>),
         }
     }
     Ok(((), note))
+}
+
+/// The first host that clients dial and that no certificate is for.
+fn unnamed<'a>(settings: &'a Settings, pairs: &[Pair]) -> Option<&'a str> {
+    if pairs.is_empty() {
+        return None;
+    }
+    let names = std::iter::once(&settings.hostname).chain(&settings.more_hostnames);
+    let mut hosts = names.map(|name| without_port(name).trim_matches(['[', ']']));
+    hosts.find(|host| !pairs.iter().any(|pair| covers_host(&pair.chain()[0], host)))
 }
 
 fn time_left(pair: &Pair) -> TimeLeft {

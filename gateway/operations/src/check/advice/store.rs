@@ -160,6 +160,10 @@ fn by_kind(step: StepName, peer: &Peer, error: &Error, code: &str) -> Advice {
             "the store closed the connection, or its answer is not valid in its protocol",
             plain_or_tls(peer),
         ),
+        Kind::Unavailable if step == StepName::Put && peer.is("S3Storage") => Advice::new(
+            "the store has an internal error, or it cannot encrypt at rest, which S3Storage requests as Quay does",
+            "check the store's log; for a store that is not Amazon's, use RadosGWStorage, which does not request encryption",
+        ),
         Kind::Unavailable => Advice::new("the store has an internal error", "check the store's log"),
         Kind::Invalid if matches!(code, "400" | "404" | "405" | "BadRequest" | "MethodNotAllowed") => {
             Advice::new("the server answers, but not as a store of this driver does", plain_or_tls(peer))
