@@ -1,8 +1,10 @@
 //! The command line.
 
 mod clients;
+mod examples;
 mod inventory;
 mod queue;
+mod terminal;
 
 use std::net::SocketAddr;
 use std::num::NonZeroU64;
@@ -18,6 +20,7 @@ pub(crate) use self::inventory::{
     RetireArguments,
 };
 pub(crate) use self::queue::{QueueArguments, QueueCommand, State};
+pub(crate) use self::terminal::{CompletionsArguments, ManArguments, ShellArgument};
 
 /// A TLS gateway in front of Red Hat Quay. Blobs come from a local cache or from the nearest healthy
 /// zone, and pushes are copied to the other zones.
@@ -26,7 +29,7 @@ pub(crate) use self::queue::{QueueArguments, QueueCommand, State};
 /// underscores: `QUAY_GATEWAY__REGISTRY__URL=https://quay.internal:8443`.
 /// `RUST_LOG` sets what is logged, for example `RUST_LOG=info,access=warn`.
 #[derive(Debug, Parser)]
-#[command(name = "quay-gateway", version)]
+#[command(name = "quay-gateway", version, after_long_help = examples::program())]
 pub(crate) struct Arguments {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -36,6 +39,7 @@ pub(crate) struct Arguments {
 pub(crate) enum Command {
     /// Serve until SIGTERM or SIGINT. Requests in flight then have timeouts.drain to finish. SIGHUP reloads
     /// routing.zones and replication.limits.
+    #[command(after_help = examples::RUN)]
     Run {
         /// The configuration file.
         #[arg(long, value_name = "FILE", env = "QUAY_GATEWAY_CONFIG")]
@@ -47,6 +51,7 @@ pub(crate) enum Command {
     /// Check the registry and every zone, step by step. For each step, print how long it took; for each failure,
     /// print the likely cause and the fix. Writes Quay's own marker, `_verify`, into each zone. The exit status is
     /// 0 only if everything passed.
+    #[command(after_help = examples::CHECK)]
     Check {
         /// The configuration file.
         #[arg(long, value_name = "FILE", env = "QUAY_GATEWAY_CONFIG")]
@@ -59,6 +64,7 @@ pub(crate) enum Command {
         timeout: Option<Duration>,
     },
     /// Read the configuration and print the settings, zone by zone and without secrets. Opens no connection.
+    #[command(after_help = examples::CHECK_CONFIG)]
     CheckConfig {
         /// The configuration file.
         #[arg(long, value_name = "FILE", env = "QUAY_GATEWAY_CONFIG")]
@@ -77,6 +83,7 @@ pub(crate) enum Command {
     Clients(ClientsArguments),
     /// Show the zones of a running gateway: state and its reason, position in the order, latency, throughput,
     /// share of reads, hedges, pending copies. Subcommands drain, undrain and retire a zone.
+    #[command(after_help = examples::ZONES)]
     Zones(ZonesArguments),
     /// List every zone and compare them: which blobs are missing, which are wrong, which objects belong to nobody.
     ///
@@ -124,10 +131,17 @@ pub(crate) enum Command {
     )]
     Queue(QueueArguments),
     /// Measure the latency and throughput that clients get, for each zone and size class of blobs.
+    #[command(after_help = examples::BENCH)]
     Bench {
         #[command(subcommand)]
         command: BenchCommand,
     },
+    /// Print the completions for a shell. The packages install them.
+    #[command(after_help = examples::COMPLETIONS)]
+    Completions(CompletionsArguments),
+    /// Write the manual pages, one for each command, into a folder. The packages install them.
+    #[command(after_help = examples::MAN)]
+    Man(ManArguments),
 }
 
 #[derive(Debug, Subcommand)]
@@ -209,12 +223,14 @@ pub(crate) struct ZonesArguments {
 pub(crate) enum ZonesCommand {
     /// Stop reads from a zone, for maintenance of its store. It stays drained until `zones undrain`, even after a
     /// restart. Copies to it continue.
+    #[command(after_help = examples::DRAIN)]
     Drain {
         /// The name of the zone in Quay's configuration.
         #[arg(value_name = "NAME")]
         zone: String,
     },
     /// Allow reads from a drained zone again.
+    #[command(after_help = examples::UNDRAIN)]
     Undrain {
         /// The name of the zone in Quay's configuration.
         #[arg(value_name = "NAME")]
@@ -223,6 +239,7 @@ pub(crate) enum ZonesCommand {
     /// Check whether a zone may be retired. The answer is yes (exit status 0) only if every other target zone has
     /// every blob of the zone in the same size, and no copies from it or to it are pending. Otherwise the answer is no
     /// (exit status 3), and lists what only this zone has. Deletes nothing.
+    #[command(after_help = examples::RETIRE)]
     Retire(RetireArguments),
 }
 
@@ -238,4 +255,29 @@ pub(crate) enum Output {
     Table,
     /// JSON for programs.
     Json,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    /// Checks a command and those below it.
+    fn has_examples(command: &clap::Command) {
+        let help = command.get_after_long_help().or_else(|| command.get_after_help());
+        let help = help.map(ToString::to_string).unwrap_or_default();
+        assert!(help.starts_with("Example"), "{}: {help}", command.get_name());
+        let name = command.get_bin_name().unwrap_or_else(|| command.get_name());
+        assert!(help.contains(&format!("  {name}")) || help.contains(&format!(" {name}")), "{name}: {help}");
+        command.get_subcommands().for_each(has_examples);
+    }
+
+    #[test]
+    fn every_command_has_an_example_of_itself() {
+        let mut program = Arguments::command().disable_help_subcommand(true);
+        program.build();
+        program.clone().debug_assert();
+        has_examples(&program);
+    }
 }

@@ -11,9 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::output::{ResultWriter, runtime};
 use super::signals;
 use crate::arguments::{AuditArguments, AuditOutput, InventoryArguments};
-
-/// The exit status if something is missing or wrong.
-pub(super) const EXIT_FOUND: u8 = 3;
+use crate::exit;
 
 /// Audits the zones and prints the findings.
 pub(crate) fn audit(arguments: &AuditArguments) -> anyhow::Result<ExitCode> {
@@ -44,7 +42,7 @@ pub(crate) fn audit(arguments: &AuditArguments) -> anyhow::Result<ExitCode> {
         AuditOutput::Csv => {}
     }
     out.end()?;
-    Ok(exit(&report))
+    Ok(exit::of_search(report.is_fine()))
 }
 
 /// The options of an inventory. Without `--folder`, it uses a folder of this name in `state_dir`.
@@ -95,13 +93,6 @@ pub(super) fn run(
     // Notes are printed with every output format, because a zone that was not audited is important.
     report.notes.iter().for_each(|note| eprintln!("note: {note}"));
     Ok(report)
-}
-
-fn exit(report: &AuditReport) -> ExitCode {
-    match report.is_fine() {
-        true => ExitCode::SUCCESS,
-        false => ExitCode::from(EXIT_FOUND),
-    }
 }
 
 /// Writes one JSON object. The findings are copied from their file one by one, because there may be millions.

@@ -11,6 +11,7 @@ use operations::bench::{self, BenchOptions, BenchProgress, ReportFolder};
 
 use super::output::{print, runtime};
 use crate::arguments::{BenchZonesArguments, Output};
+use crate::exit;
 
 /// Runs the benchmark and prints the results. The exit status is 1 if a read failed.
 pub(crate) fn bench_zones(arguments: BenchZonesArguments) -> anyhow::Result<ExitCode> {
@@ -47,7 +48,7 @@ pub(crate) fn bench_zones(arguments: BenchZonesArguments) -> anyhow::Result<Exit
             format!("{}\nthe report is in {}\n", bench::table(&report), path.display())
         }
     })?;
-    Ok(if report.passed() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(exit::of_check(report.passed()))
 }
 
 fn password(file: &Path) -> anyhow::Result<Secret> {

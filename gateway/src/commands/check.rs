@@ -9,6 +9,7 @@ use operations::check::{self, CheckProgress};
 
 use super::output::{print, runtime};
 use crate::arguments::Output;
+use crate::exit;
 
 /// Prints the settings and the warnings.
 pub(crate) fn check_config(path: &Path) -> anyhow::Result<ExitCode> {
@@ -39,5 +40,5 @@ pub(crate) fn check(path: &Path, output: Output, timeout: Option<Duration>) -> a
     // A folder that hangs or a name that does not resolve must not keep the process alive.
     runtime.shutdown_timeout(Duration::ZERO);
     written?;
-    Ok(if report.passed() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(exit::of_check(report.passed()))
 }

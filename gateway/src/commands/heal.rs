@@ -11,10 +11,11 @@ use operations::queue::{self, BackfillReport, CopyFeeder, CopyPlan, FeedResult};
 use tokio_util::sync::CancellationToken;
 
 use super::admin_client::client_for;
-use super::audit::{EXIT_FOUND, options, progress, run};
+use super::audit::{options, progress, run};
 use super::output::{print, runtime};
 use super::signals;
 use crate::arguments::{BackfillArguments, HealArguments, InventoryArguments, Output, QueueingArguments};
+use crate::exit;
 
 /// Queues copies for the findings of an audit, or with `--dry-run` prints how many there are.
 pub(crate) fn heal(arguments: &HealArguments) -> anyhow::Result<ExitCode> {
@@ -34,10 +35,7 @@ pub(crate) fn heal(arguments: &HealArguments) -> anyhow::Result<ExitCode> {
         Output::Table => queue::heal_text(&plan, fed),
         Output::Json => format!("{:#}\n", queue::heal_json(&plan, fed)),
     })?;
-    Ok(match seen && plan.unfixable.is_empty() && plan.sourceless == 0 {
-        true => ExitCode::SUCCESS,
-        false => ExitCode::from(EXIT_FOUND),
-    })
+    Ok(exit::of_search(seen && plan.unfixable.is_empty() && plan.sourceless == 0))
 }
 
 /// Prints what it takes to fill a zone, and with `--go` queues the copies.
