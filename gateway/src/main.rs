@@ -23,6 +23,7 @@ fn main() -> ExitCode {
         Command::Man(arguments) => commands::man(&arguments.out),
         Command::Queue(arguments) => commands::queue(&arguments),
         Command::Run { config, log_format } => commands::run(&config, log_format),
+        Command::SupportBundle(arguments) => commands::support_bundle(&arguments),
         Command::Zones(arguments) => commands::zones(&arguments),
     };
     done.unwrap_or_else(|error| {

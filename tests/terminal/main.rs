@@ -1,7 +1,8 @@
-//! What an operator meets on the terminal: completions, manual pages.
+//! What an operator meets on the terminal: completions, manual pages, support bundles.
 
 mod completions;
 mod manual;
+mod support_bundle;
 
 use std::process::Command;
 

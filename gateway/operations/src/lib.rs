@@ -7,5 +7,6 @@ pub mod check;
 pub mod clients;
 pub mod csv;
 pub mod queue;
+pub mod support_bundle;
 mod table;
 pub mod zones;

@@ -49,6 +49,11 @@ pub(super) const QUEUE_PARK: &str = "Example:
 pub(super) const BENCH: &str = "Example:
   quay-gateway bench zones --config gateway.yaml --image org/app:v1";
 
+pub(super) const SUPPORT_BUNDLE: &str = "Examples:
+  journalctl -u quay-gateway --since -1h -o cat | quay-gateway support-bundle --config gateway.yaml --log -
+  quay-gateway support-bundle --config gateway.yaml --log gateway.log --to ticket-17.tar
+  kubectl exec POD -- quay-gateway support-bundle --config FILE --to - > ticket-17.tar";
+
 pub(super) const COMPLETIONS: &str = "Examples:
   # bash, for one user
   quay-gateway completions bash > ~/.local/share/bash-completion/completions/quay-gateway

@@ -4,6 +4,7 @@ mod clients;
 mod examples;
 mod inventory;
 mod queue;
+mod support_bundle;
 mod terminal;
 
 use std::net::SocketAddr;
@@ -20,6 +21,7 @@ pub(crate) use self::inventory::{
     RetireArguments,
 };
 pub(crate) use self::queue::{QueueArguments, QueueCommand, State};
+pub(crate) use self::support_bundle::SupportBundleArguments;
 pub(crate) use self::terminal::{CompletionsArguments, ManArguments, ShellArgument};
 
 /// A TLS gateway in front of Red Hat Quay. Blobs come from a local cache or from the nearest healthy
@@ -136,6 +138,14 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: BenchCommand,
     },
+    /// Collect what a ticket needs into one tar archive: versions, the configuration without secrets, the state of zones,
+    /// queue and sweep, metrics, limits of the machine, and the last log lines.
+    ///
+    /// The archive holds no password, no key and no token. It does hold names of hosts, zones, repositories and users:
+    /// read its MANIFEST.txt before you send it. A gateway that does not answer is no error; the archive says so. The
+    /// gateway logs to standard error, so give what received that with --log.
+    #[command(after_help = examples::SUPPORT_BUNDLE)]
+    SupportBundle(SupportBundleArguments),
     /// Print the completions for a shell. The packages install them.
     #[command(after_help = examples::COMPLETIONS)]
     Completions(CompletionsArguments),

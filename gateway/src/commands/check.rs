@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use config::Settings;
 use operations::check::{self, CheckProgress};
 
 use super::output::{print, runtime};
@@ -13,14 +14,18 @@ use crate::exit;
 
 /// Prints the settings and the warnings.
 pub(crate) fn check_config(path: &Path) -> anyhow::Result<ExitCode> {
-    let settings = config::load(path)?;
-    let mut text = config::summary(&settings);
-    for unusable in gateway::rehearse(&settings)? {
+    print(&summary(&config::load(path)?)?)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The settings and the warnings as text, without secrets.
+pub(super) fn summary(settings: &Settings) -> anyhow::Result<String> {
+    let mut text = config::summary(settings);
+    for unusable in gateway::rehearse(settings)? {
         // Writing to a string does not fail.
         let _ = writeln!(text, "\nwarning: {unusable}");
     }
-    print(&text)?;
-    Ok(ExitCode::SUCCESS)
+    Ok(text)
 }
 
 /// Checks the registry and every zone. The exit status is 0 only if everything passed.

@@ -15,6 +15,7 @@ mod queue;
 mod retire;
 mod run;
 mod signals;
+mod support_bundle;
 mod zones;
 
 pub(crate) use audit::audit;
@@ -26,4 +27,5 @@ pub(crate) use heal::{backfill, heal};
 pub(crate) use man::man;
 pub(crate) use queue::queue;
 pub(crate) use run::run;
+pub(crate) use support_bundle::support_bundle;
 pub(crate) use zones::zones;
