@@ -1,7 +1,8 @@
-//! What an operator meets on the terminal: completions, manual pages, support bundles.
+//! What an operator meets on the terminal: completions, manual pages, formats of results, support bundles.
 
 mod completions;
 mod manual;
+mod output;
 mod support_bundle;
 
 use std::process::Command;

@@ -265,6 +265,10 @@ pub(crate) enum Output {
     Table,
     /// JSON for programs.
     Json,
+    /// YAML with the fields of the JSON.
+    Yaml,
+    /// CSV (RFC 4180): one record a line, after the names of the columns.
+    Csv,
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use config::{self, Settings};
 use operations::audit::{self, AuditOptions, AuditReport, CSV_HEAD, Finding, Progress, SHOWN, StartMode};
+use operations::records;
 use tokio_util::sync::CancellationToken;
 
 use super::output::{ResultWriter, runtime};
@@ -32,13 +33,14 @@ pub(crate) fn audit(arguments: &AuditArguments) -> anyhow::Result<ExitCode> {
         }
         match arguments.output {
             AuditOutput::Csv => out.write(&finding.csv()),
-            AuditOutput::Table | AuditOutput::Json => Ok(()),
+            AuditOutput::Table | AuditOutput::Json | AuditOutput::Yaml => Ok(()),
         }
     };
     let report = run(&settings, &options, progress(arguments.inventory.quiet), &mut found)?;
     match arguments.output {
         AuditOutput::Table => out.write(&audit::table(&report, &first))?,
         AuditOutput::Json => write_json(&report, &mut out)?,
+        AuditOutput::Yaml => write_yaml(&report, &mut out)?,
         AuditOutput::Csv => {}
     }
     out.end()?;
@@ -103,6 +105,14 @@ fn write_json(report: &AuditReport, out: &mut ResultWriter) -> anyhow::Result<()
     out.write(",\n  \"findings\": [")?;
     write_findings(&report.folder, out)?;
     out.write("]\n}\n")
+}
+
+/// Writes the same as YAML. Each finding is a line of JSON, which YAML includes.
+fn write_yaml(report: &AuditReport, out: &mut ResultWriter) -> anyhow::Result<()> {
+    out.write(&records::yaml(&audit::json(report))?)?;
+    out.write("findings: [")?;
+    write_findings(&report.folder, out)?;
+    out.write("]\n")
 }
 
 fn write_findings(folder: &Path, out: &mut ResultWriter) -> anyhow::Result<()> {

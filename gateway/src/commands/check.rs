@@ -8,7 +8,7 @@ use std::time::Duration;
 use config::Settings;
 use operations::check::{self, CheckProgress};
 
-use super::output::{print, runtime};
+use super::output::{print, rendered, runtime};
 use crate::arguments::Output;
 use crate::exit;
 
@@ -33,14 +33,11 @@ pub(crate) fn check(path: &Path, output: Output, timeout: Option<Duration>) -> a
     let settings = config::load(path)?;
     let progress = match output {
         Output::Table => CheckProgress::on_terminal(),
-        Output::Json => CheckProgress::hidden(),
+        Output::Json | Output::Yaml | Output::Csv => CheckProgress::hidden(),
     };
     let runtime = runtime()?;
     let report = runtime.block_on(check::run(&settings, timeout, progress))?;
-    let text = match output {
-        Output::Table => check::table(&report),
-        Output::Json => format!("{:#}\n", check::json(&report)),
-    };
+    let text = rendered(output, &check::json(&report), || check::table(&report), |_| check::csv(&report))?;
     let written = print(&text);
     // A folder that hangs or a name that does not resolve must not keep the process alive.
     runtime.shutdown_timeout(Duration::ZERO);

@@ -2,6 +2,7 @@
 
 mod advice;
 mod connection;
+mod csv;
 mod journal;
 mod json;
 mod progress;
@@ -16,6 +17,7 @@ use std::time::Duration;
 use futures_util::future::{join_all, join4};
 
 pub use advice::Advice;
+pub use csv::csv;
 pub use journal::JournalCheck;
 pub use json::json;
 pub use progress::CheckProgress;
