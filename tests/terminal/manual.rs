@@ -33,6 +33,25 @@ fn mandoc_has_no_warning_about_any_page() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn the_packages_have_pages_and_completions() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/packages/terminal-files");
+    run(Command::new(script).arg(harness::gateway::binary()).arg(folder.path()))?;
+    let share = folder.path().join("usr/share");
+    for (file, text) in [
+        ("man/man1/quay-gateway-zones.1", ".TH QUAY"),
+        ("bash-completion/completions/quay-gateway", "complete -F"),
+        ("zsh/vendor-completions/_quay-gateway", "#compdef quay-gateway"),
+        ("zsh/site-functions/_quay-gateway", "#compdef quay-gateway"),
+        ("fish/vendor_completions.d/quay-gateway.fish", "complete -c quay-gateway"),
+    ] {
+        let written = std::fs::read_to_string(share.join(file)).with_context(|| file.to_owned())?;
+        assert!(written.contains(text), "{file}: {written}");
+    }
+    Ok(())
+}
+
 /// The text without letters that a backspace takes back: bold ones are typed twice, as for an old printer.
 fn typed_once(text: &str) -> String {
     let mut plain = String::new();

@@ -83,8 +83,13 @@ fn parts(arguments: &SupportBundleArguments, log: Option<LogTail>) -> BundlePart
         folders: folders.unwrap_or_default(),
         log,
         admin_client: admin_client(arguments, &settings),
-        settings: settings.map_err(Into::into).and_then(|settings| summary(&settings)),
+        settings: settings.map_err(Into::into).map(|settings| checked_summary(&settings)),
     }
+}
+
+/// The summary, and why the gateway would not start with these settings.
+fn checked_summary(settings: &Settings) -> String {
+    summary(settings).unwrap_or_else(|error| format!("{}\nerror: {error:#}\n", config::summary(settings)))
 }
 
 /// A client of the gateway. If the configuration is refused, `--admin` is needed.

@@ -148,7 +148,7 @@ mod tests {
         assert!(of("zones.json").note.as_ref().is_some_and(|note| note.contains("no gateway answers")));
         assert!(of("config.txt").note.as_ref().is_some_and(|note| note == "missing: refused"));
         assert!(of("host.txt").contents.as_ref().is_some_and(|text| text.contains("Max open files")));
-        assert_eq!(of("log.txt").contents.as_deref(), Some("a\npassword=[removed]\n"));
+        assert_eq!(of("log.txt").contents.as_deref(), Some("a\npassword=*removed*\n"));
         let note = of("log.txt").note.clone().unwrap_or_default();
         assert!(note.contains("only the last") && note.contains("in 1 lines"), "{note}");
         Ok(())

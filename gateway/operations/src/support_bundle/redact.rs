@@ -4,7 +4,7 @@
 //! Where it is in doubt it removes too much.
 
 /// What stands in the place of what was removed.
-pub(super) const REMOVED: &str = "[removed]";
+pub(super) const REMOVED: &str = "*removed*";
 
 /// Ends of names whose values are secret, in lower case.
 const SECRET_ENDS: [&str; 14] = [
@@ -30,8 +30,11 @@ const SECRET_NAMES: [&str; 2] = ["sig", "pwd"];
 /// Schemes of `Authorization`, after which credentials follow.
 const SCHEMES: [&str; 3] = ["bearer", "basic", "sharedkey"];
 
-/// The shortest text after a scheme that is no word of a sentence.
+/// The shortest text after a scheme that is taken for credentials.
 const CREDENTIALS_MIN: usize = 8;
+
+/// How many bytes of a URL are searched for a login. A line of many beginnings of URLs takes no longer than that.
+const USERINFO_MAX: usize = 1024;
 
 /// The shortest first part of a JSON web token.
 const JWT_MIN: usize = 16;
@@ -124,28 +127,39 @@ fn without_tokens(line: &str) -> String {
 
 /// Removes what follows `Bearer` and its like.
 fn without_schemes(line: &str) -> String {
-    let lower = line.to_ascii_lowercase();
     let mut clean = String::with_capacity(line.len());
-    let mut from = 0;
-    while let Some((at, scheme)) =
-        SCHEMES.iter().filter_map(|scheme| Some((from + lower[from..].find(scheme)?, scheme))).min()
-    {
-        let after = at + scheme.len();
-        let credentials = line[after..].trim_start_matches(' ');
-        let length = credentials
-            .find(|one: char| one.is_whitespace() || "\"'<>,;\\".contains(one))
-            .unwrap_or(credentials.len());
-        let begin = line.len() - credentials.len();
-        clean.push_str(&line[from..begin]);
-        // `Bearer realm="…"` is a question of a server.
-        let is_question = credentials[..length].contains('=')
-            && !credentials[..length].trim_end_matches('=').contains(['+', '/'])
-            && !credentials[..length].ends_with('=');
-        let is_long = begin > after && length >= CREDENTIALS_MIN && !is_question;
-        clean.push_str(if is_long { REMOVED } else { &credentials[..length] });
-        from = begin + length;
+    let mut rest = line;
+    while let Some(start) = rest.find(is_token) {
+        let word = &rest[start..];
+        let (word, after) = word.split_at(word.find(|one| !is_token(one)).unwrap_or(word.len()));
+        clean.push_str(&rest[..start]);
+        clean.push_str(word);
+        rest = after;
+        if let Some((between, length)) = is_scheme(word).then(|| credentials(after)).flatten() {
+            clean.push_str(&after[..between]);
+            clean.push_str(REMOVED);
+            rest = &after[between + length..];
+        }
     }
-    clean + &line[from..]
+    clean + rest
+}
+
+fn is_scheme(word: &str) -> bool {
+    SCHEMES.iter().any(|scheme| word.eq_ignore_ascii_case(scheme))
+}
+
+/// The distance to the credentials after a scheme, and their length. `None` if something else follows.
+fn credentials(after: &str) -> Option<(usize, usize)> {
+    let text = after.trim_start_matches("%20").trim_start_matches(' ');
+    let length =
+        text.find(|one: char| one.is_whitespace() || "\"'<>,;\\".contains(one)).unwrap_or(text.len());
+    let (text, end) = text.split_at(length);
+    // `Bearer realm="…"` is a question of a server. Base64 has `=` at its end only.
+    let is_question =
+        text.trim_end_matches('=').contains('=') || text.ends_with('=') && end.starts_with(['"', '\\']);
+    let is_word = text.get(1..).is_some_and(|rest| rest.bytes().all(|byte| byte.is_ascii_lowercase()));
+    let between = after.len() - text.len() - end.len();
+    (between > 0 && length >= CREDENTIALS_MIN && !is_question && !is_word).then_some((between, length))
 }
 
 /// Removes the values of secret names: `name=value`, `name: value`, `"name": "value"`, `name%3Dvalue`.
@@ -207,6 +221,9 @@ mod tests {
     fn secrets_are_removed_in_every_form() {
         for line in [
             "Authorization: Bearer hunter2hunter2",
+            "sent Bearer hunter2hunter2 to it",
+            "sent basic aHVudGVyMg+hunter2/x== to it",
+            "q=Bearer%20hunter2hunter2",
             "authorization: Basic aHVudGVyMg+hunter2/x==",
             r#"{"authorization":"AWS4-HMAC-SHA256 Credential=AK/2026, Signature=hunter2"}"#,
             r#"headers={"authorization": "Basic hunter2"}"#,
@@ -243,6 +260,7 @@ mod tests {
             "",
             "2026-11-30T19:00:00Z  INFO access: GET /v2/org/app/blobs/sha256:0a1b 200 user=org+robot",
             "the registry refuses the token of the service account",
+            "basic authentication is refused",
             r#"WWW-Authenticate: Bearer realm="https://quay/v2/auth",service="quay""#,
             "https://quay.example.com:8443/v2/org/app@sha256:0a1b",
             r#"zone_reads_total{zone="zone-a",result="ok"} 12"#,
