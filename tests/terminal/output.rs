@@ -5,6 +5,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 use harness::gateway::Gateway;
+use harness::image::Spec;
 use harness::site::{Site, ZONES};
 use serde_json::{Value, json};
 
@@ -68,6 +69,27 @@ async fn every_format_has_the_same_fields() -> Result<()> {
         let table = printed(&gateway, words, "table").await?;
         ensure!(!table.is_empty() && !table.contains('\u{1b}'), "{words:?}: {table}");
     }
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_audit_has_the_same_findings_as_json_and_as_yaml() -> Result<()> {
+    let site = Site::start()?;
+    let gateway = site.gateway(&json!({})).await?;
+    let image = Spec::layers(1, &[4000]).build()?;
+    let blob = &image.layers[0];
+    site.zone("zone-a").write(&blob.digest, &blob.bytes()?)?;
+    let mut findings = Vec::new();
+    for format in ["json", "yaml"] {
+        let arguments = ["audit", "--quiet", "--min-age", "0s", "--output", format];
+        let output = gateway.command(&arguments).await?;
+        ensure!(output.status.code() == Some(3), "{output:?}");
+        // JSON is YAML.
+        let report: Value = serde_saphyr::from_slice(&output.stdout)?;
+        ensure!(report["blobs"]["objects"] == 1, "{report:#}");
+        findings.push(report["findings"].as_array().context("findings")?.clone());
+    }
+    ensure!(findings[0] == findings[1] && findings[0].len() == 2, "{findings:#?}");
     Ok(())
 }
 

@@ -283,7 +283,7 @@ mod tests {
         let help = help.map(ToString::to_string).unwrap_or_default();
         assert!(help.starts_with("Example"), "{}: {help}", command.get_name());
         let name = command.get_bin_name().unwrap_or_else(|| command.get_name());
-        assert!(help.contains(&format!("  {name}")) || help.contains(&format!(" {name}")), "{name}: {help}");
+        assert!(help.contains(&format!(" {name}")), "{name}: {help}");
         command.get_subcommands().for_each(has_examples);
     }
 

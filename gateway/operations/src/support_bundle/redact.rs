@@ -91,9 +91,9 @@ fn without_userinfo(line: &str) -> String {
     while let Some(at) = rest.find("://") {
         let (before, after) = rest.split_at(at + 3);
         clean.push_str(before);
-        let end =
-            after.find(|one: char| one.is_whitespace() || "\"'<>\\".contains(one)).unwrap_or(after.len());
-        let url = &after[..end];
+        let near = &after[..after.floor_char_boundary(USERINFO_MAX)];
+        let end = near.find(|one: char| one.is_whitespace() || "\"'<>\\".contains(one)).unwrap_or(near.len());
+        let url = &near[..end];
         let host_end = url.find(['/', '?', '#']).unwrap_or(url.len());
         // A password may hold a slash. What follows a colon is then no port.
         let odd = url[..host_end].split_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_err());
