@@ -2,6 +2,7 @@
 
 mod arguments;
 mod commands;
+mod exit;
 
 use std::process::ExitCode;
 
@@ -18,14 +19,17 @@ fn main() -> ExitCode {
         Command::Check { config, output, timeout } => commands::check(&config, output, timeout),
         Command::CheckConfig { config } => commands::check_config(&config),
         Command::Clients(arguments) => commands::clients(&arguments),
+        Command::Completions(arguments) => commands::completions(arguments.shell),
         Command::Heal(arguments) => commands::heal(&arguments),
+        Command::Man(arguments) => commands::man(&arguments.out),
         Command::Queue(arguments) => commands::queue(&arguments),
         Command::Run { config, log_format } => commands::run(&config, log_format),
+        Command::SupportBundle(arguments) => commands::support_bundle(&arguments),
         Command::Zones(arguments) => commands::zones(&arguments),
     };
     done.unwrap_or_else(|error| {
         print_error(&error);
-        commands::exit_code(&error)
+        exit::of_error(&error)
     })
 }
 

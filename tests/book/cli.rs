@@ -56,6 +56,18 @@ fn commands() -> Result<Vec<Command>> {
     Ok(commands)
 }
 
+/// The exit statuses at the end of the program's own help, as a table.
+fn statuses() -> Result<String> {
+    let program = Command::ask(Vec::new())?;
+    let list = program.help.split("\nExit statuses:\n").nth(1).context("no exit statuses")?;
+    let mut table = String::from("| status | |\n| --- | --- |\n");
+    for line in list.lines().filter(|line| !line.trim().is_empty()) {
+        let (status, meaning) = line.trim().split_once(' ').context(line.to_owned())?;
+        writeln!(table, "| {} | {} |", status.parse::<u8>()?, meaning.trim())?;
+    }
+    Ok(table)
+}
+
 /// Characters of a line on the page.
 const WIDTH: usize = 100;
 
@@ -99,5 +111,6 @@ fn the_page_has_every_commands_help() -> Result<()> {
         writeln!(sections, "### `{name}`\n\n```text\n{}\n```\n", wrapped(&command.help))?;
     }
     super::check(PAGE, "cli", &table)?;
+    super::check(PAGE, "exit-statuses", &statuses()?)?;
     super::check(PAGE, "cli-help", sections.trim_end())
 }

@@ -20,6 +20,17 @@ pub const COMMAND_HEADER: &str = "quay-gateway-command";
 /// The timeout of a request. The admin API may have to read the journal.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
+/// An answer of the admin API as it came.
+#[derive(Debug, Clone)]
+pub struct RawAnswer {
+    /// The status.
+    pub status: StatusCode,
+    /// The body, or its beginning.
+    pub body: Vec<u8>,
+    /// Whether the body was longer.
+    pub is_cut: bool,
+}
+
 /// The admin API of a running gateway.
 #[derive(Debug)]
 pub struct AdminClient {
@@ -169,6 +180,25 @@ impl AdminClient {
         }
         let answer = self.client.get(url).send().await;
         parse(&self.success_body(answer).await?)
+    }
+
+    /// Sends a GET request and returns its answer, of which `max` bytes at most are read.
+    ///
+    /// # Errors
+    /// The gateway cannot be reached, or its answer ends early.
+    pub async fn raw(&self, path: &str, max: usize) -> anyhow::Result<RawAnswer> {
+        let answer = self.client.get(self.base.join(path)?).send().await;
+        let mut answer = answer.with_context(|| self.unreachable())?;
+        let (status, mut body, mut is_cut) = (answer.status(), Vec::new(), false);
+        while let Some(piece) = answer.chunk().await? {
+            let room = max - body.len();
+            body.extend_from_slice(&piece[..piece.len().min(room)]);
+            if piece.len() > room {
+                is_cut = true;
+                break;
+            }
+        }
+        Ok(RawAnswer { status, body, is_cut })
     }
 
     /// Sends a command and returns the status and the body of its answer.

@@ -8,5 +8,9 @@ pub mod check;
 pub mod clients;
 pub mod csv;
 pub mod queue;
+pub mod records;
+pub mod support_bundle;
 mod table;
 pub mod zones;
+
+pub use table::may_colour;

@@ -71,6 +71,8 @@ pub(crate) enum AuditOutput {
     Table,
     /// One JSON object with all findings.
     Json,
+    /// YAML with the fields of the JSON.
+    Yaml,
     /// CSV: one finding a line, written as it is found.
     Csv,
 }

@@ -2,8 +2,11 @@
 
 mod certs;
 mod clients;
+mod examples;
 mod inventory;
 mod queue;
+mod support_bundle;
+mod terminal;
 
 use std::net::SocketAddr;
 use std::num::NonZeroU64;
@@ -20,6 +23,8 @@ pub(crate) use self::inventory::{
     RetireArguments,
 };
 pub(crate) use self::queue::{QueueArguments, QueueCommand, State};
+pub(crate) use self::support_bundle::SupportBundleArguments;
+pub(crate) use self::terminal::{CompletionsArguments, ManArguments, ShellArgument};
 
 /// A TLS gateway in front of Red Hat Quay. Blobs come from a local cache or from the nearest healthy
 /// zone, and pushes are copied to the other zones.
@@ -28,7 +33,7 @@ pub(crate) use self::queue::{QueueArguments, QueueCommand, State};
 /// underscores: `QUAY_GATEWAY__REGISTRY__URL=https://quay.internal:8443`.
 /// `RUST_LOG` sets what is logged, for example `RUST_LOG=info,access=warn`.
 #[derive(Debug, Parser)]
-#[command(name = "quay-gateway", version)]
+#[command(name = "quay-gateway", version, after_long_help = examples::program())]
 pub(crate) struct Arguments {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -38,6 +43,7 @@ pub(crate) struct Arguments {
 pub(crate) enum Command {
     /// Serve until SIGTERM or SIGINT. Requests in flight then have timeouts.drain to finish. SIGHUP reloads
     /// routing.zones, replication.limits and the certificates.
+    #[command(after_help = examples::RUN)]
     Run {
         /// The configuration file.
         #[arg(long, value_name = "FILE", env = "QUAY_GATEWAY_CONFIG")]
@@ -49,6 +55,7 @@ pub(crate) enum Command {
     /// Check the registry and every zone, step by step. For each step, print how long it took; for each failure,
     /// print the likely cause and the fix. Writes Quay's own marker, `_verify`, into each zone. The exit status is
     /// 0 only if everything passed.
+    #[command(after_help = examples::CHECK)]
     Check {
         /// The configuration file.
         #[arg(long, value_name = "FILE", env = "QUAY_GATEWAY_CONFIG")]
@@ -61,6 +68,7 @@ pub(crate) enum Command {
         timeout: Option<Duration>,
     },
     /// Read the configuration and print the settings, zone by zone and without secrets. Opens no connection.
+    #[command(after_help = examples::CHECK_CONFIG)]
     CheckConfig {
         /// The configuration file.
         #[arg(long, value_name = "FILE", env = "QUAY_GATEWAY_CONFIG")]
@@ -79,6 +87,7 @@ pub(crate) enum Command {
     Clients(ClientsArguments),
     /// Show the zones of a running gateway: state and its reason, position in the order, latency, throughput,
     /// share of reads, hedges, pending copies. Subcommands drain, undrain and retire a zone.
+    #[command(after_help = examples::ZONES)]
     Zones(ZonesArguments),
     /// List every zone and compare them: which blobs are missing, which are wrong, which objects belong to nobody.
     ///
@@ -126,12 +135,28 @@ pub(crate) enum Command {
     )]
     Queue(QueueArguments),
     /// Make a CA, issue and show certificates, and see how clients trust them.
+    #[command(after_help = examples::CERTS)]
     Certs(CertsArguments),
     /// Measure the latency and throughput that clients get, for each zone and size class of blobs.
+    #[command(after_help = examples::BENCH)]
     Bench {
         #[command(subcommand)]
         command: BenchCommand,
     },
+    /// Collect what a ticket needs into one tar archive: versions, the configuration without secrets, the state of zones,
+    /// queue and sweep, metrics, limits of the machine, and the last log lines.
+    ///
+    /// The archive holds no password, no key and no token. It does hold names of hosts, zones, repositories and users:
+    /// read its MANIFEST.txt before you send it. A gateway that does not answer is no error; the archive says so. The
+    /// gateway logs to standard error, so give what received that with --log.
+    #[command(after_help = examples::SUPPORT_BUNDLE)]
+    SupportBundle(SupportBundleArguments),
+    /// Print the completions for a shell. The packages install them.
+    #[command(after_help = examples::COMPLETIONS)]
+    Completions(CompletionsArguments),
+    /// Write the manual pages, one for each command, into a folder. The packages install them.
+    #[command(after_help = examples::MAN)]
+    Man(ManArguments),
 }
 
 #[derive(Debug, Subcommand)]
@@ -213,12 +238,14 @@ pub(crate) struct ZonesArguments {
 pub(crate) enum ZonesCommand {
     /// Stop reads from a zone, for maintenance of its store. It stays drained until `zones undrain`, even after a
     /// restart. Copies to it continue.
+    #[command(after_help = examples::DRAIN)]
     Drain {
         /// The name of the zone in Quay's configuration.
         #[arg(value_name = "NAME")]
         zone: String,
     },
     /// Allow reads from a drained zone again.
+    #[command(after_help = examples::UNDRAIN)]
     Undrain {
         /// The name of the zone in Quay's configuration.
         #[arg(value_name = "NAME")]
@@ -227,6 +254,7 @@ pub(crate) enum ZonesCommand {
     /// Check whether a zone may be retired. The answer is yes (exit status 0) only if every other target zone has
     /// every blob of the zone in the same size, and no copies from it or to it are pending. Otherwise the answer is no
     /// (exit status 3), and lists what only this zone has. Deletes nothing.
+    #[command(after_help = examples::RETIRE)]
     Retire(RetireArguments),
 }
 
@@ -242,4 +270,33 @@ pub(crate) enum Output {
     Table,
     /// JSON for programs.
     Json,
+    /// YAML with the fields of the JSON.
+    Yaml,
+    /// CSV (RFC 4180): one record a line, after the names of the columns.
+    Csv,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    /// Checks a command and those below it.
+    fn has_examples(command: &clap::Command) {
+        let help = command.get_after_long_help().or_else(|| command.get_after_help());
+        let help = help.map(ToString::to_string).unwrap_or_default();
+        assert!(help.starts_with("Example"), "{}: {help}", command.get_name());
+        let name = command.get_bin_name().unwrap_or_else(|| command.get_name());
+        assert!(help.contains(&format!(" {name}")), "{name}: {help}");
+        command.get_subcommands().for_each(has_examples);
+    }
+
+    #[test]
+    fn every_command_has_an_example_of_itself() {
+        let mut program = Arguments::command().disable_help_subcommand(true);
+        program.build();
+        program.clone().debug_assert();
+        has_examples(&program);
+    }
 }

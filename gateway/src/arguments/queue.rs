@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use backends::Digest;
 use clap::{Args, Subcommand};
 
-use super::Output;
+use super::{Output, examples};
 
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = false)]
@@ -27,6 +27,7 @@ pub(crate) struct QueueArguments {
 #[derive(Debug, Subcommand)]
 pub(crate) enum QueueCommand {
     /// List jobs, ordered by zone and digest.
+    #[command(after_help = examples::QUEUE_LS)]
     Ls {
         /// Only jobs of this zone.
         #[arg(long, value_name = "NAME")]
@@ -40,12 +41,14 @@ pub(crate) enum QueueCommand {
     },
     /// Show everything about the jobs of one blob: when they were queued, attempts, the last error, when they are
     /// due, and the repositories of the blob.
+    #[command(after_help = examples::QUEUE_WHY)]
     Why {
         /// `sha256:…`
         #[arg(value_name = "DIGEST")]
         digest: Digest,
     },
     /// Make jobs due now that are parked or wait for their next attempt.
+    #[command(after_help = examples::QUEUE_RETRY)]
     Retry {
         /// Only jobs of this zone.
         #[arg(long, value_name = "NAME")]
@@ -61,6 +64,7 @@ pub(crate) enum QueueCommand {
         failing: bool,
     },
     /// Show the progress of the sweep, which lists every repository of the registry and queues missing copies.
+    #[command(after_help = examples::QUEUE_SWEEP)]
     Sweep {
         /// Start a round now, even if none is due.
         #[arg(long)]
@@ -70,6 +74,7 @@ pub(crate) enum QueueCommand {
         wait: bool,
     },
     /// Park jobs. They are not tried until `queue retry`, a push or `heal` requests them again.
+    #[command(after_help = examples::QUEUE_PARK)]
     Park {
         /// The jobs of these blobs.
         #[arg(value_name = "DIGEST", required = true)]

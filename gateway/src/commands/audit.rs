@@ -6,14 +6,13 @@ use std::time::Duration;
 
 use config::{self, Settings};
 use operations::audit::{self, AuditOptions, AuditReport, CSV_HEAD, Finding, Progress, SHOWN, StartMode};
+use operations::records;
 use tokio_util::sync::CancellationToken;
 
 use super::output::{ResultWriter, runtime};
 use super::signals;
 use crate::arguments::{AuditArguments, AuditOutput, InventoryArguments};
-
-/// The exit status if something is missing or wrong.
-pub(super) const EXIT_FOUND: u8 = 3;
+use crate::exit;
 
 /// Audits the zones and prints the findings.
 pub(crate) fn audit(arguments: &AuditArguments) -> anyhow::Result<ExitCode> {
@@ -34,17 +33,18 @@ pub(crate) fn audit(arguments: &AuditArguments) -> anyhow::Result<ExitCode> {
         }
         match arguments.output {
             AuditOutput::Csv => out.write(&finding.csv()),
-            AuditOutput::Table | AuditOutput::Json => Ok(()),
+            AuditOutput::Table | AuditOutput::Json | AuditOutput::Yaml => Ok(()),
         }
     };
     let report = run(&settings, &options, progress(arguments.inventory.quiet), &mut found)?;
     match arguments.output {
         AuditOutput::Table => out.write(&audit::table(&report, &first))?,
         AuditOutput::Json => write_json(&report, &mut out)?,
+        AuditOutput::Yaml => write_yaml(&report, &mut out)?,
         AuditOutput::Csv => {}
     }
     out.end()?;
-    Ok(exit(&report))
+    Ok(exit::of_search(report.is_fine()))
 }
 
 /// The options of an inventory. Without `--folder`, it uses a folder of this name in `state_dir`.
@@ -97,13 +97,6 @@ pub(super) fn run(
     Ok(report)
 }
 
-fn exit(report: &AuditReport) -> ExitCode {
-    match report.is_fine() {
-        true => ExitCode::SUCCESS,
-        false => ExitCode::from(EXIT_FOUND),
-    }
-}
-
 /// Writes one JSON object. The findings are copied from their file one by one, because there may be millions.
 fn write_json(report: &AuditReport, out: &mut ResultWriter) -> anyhow::Result<()> {
     let head = format!("{:#}", audit::json(report));
@@ -112,6 +105,14 @@ fn write_json(report: &AuditReport, out: &mut ResultWriter) -> anyhow::Result<()
     out.write(",\n  \"findings\": [")?;
     write_findings(&report.folder, out)?;
     out.write("]\n}\n")
+}
+
+/// Writes the same as YAML. Each finding is a line of JSON, which YAML includes.
+fn write_yaml(report: &AuditReport, out: &mut ResultWriter) -> anyhow::Result<()> {
+    out.write(&records::yaml(&audit::json(report))?)?;
+    out.write("findings: [")?;
+    write_findings(&report.folder, out)?;
+    out.write("]\n")
 }
 
 fn write_findings(folder: &Path, out: &mut ResultWriter) -> anyhow::Result<()> {

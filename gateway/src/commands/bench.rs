@@ -9,8 +9,9 @@ use backends::Secret;
 use config::{self, Account};
 use operations::bench::{self, BenchOptions, BenchProgress, ReportFolder};
 
-use super::output::{print, runtime};
+use super::output::{print, rendered, runtime};
 use crate::arguments::{BenchZonesArguments, Output};
+use crate::exit;
 
 /// Runs the benchmark and prints the results. The exit status is 1 if a read failed.
 pub(crate) fn bench_zones(arguments: BenchZonesArguments) -> anyhow::Result<ExitCode> {
@@ -30,7 +31,7 @@ pub(crate) fn bench_zones(arguments: BenchZonesArguments) -> anyhow::Result<Exit
     };
     let progress = match arguments.output {
         Output::Table => BenchProgress::on_terminal(),
-        Output::Json => BenchProgress::hidden(),
+        Output::Json | Output::Yaml | Output::Csv => BenchProgress::hidden(),
     };
     let runtime = runtime()?;
     let report = runtime.block_on(bench::run(&settings, &options, progress));
@@ -40,14 +41,12 @@ pub(crate) fn bench_zones(arguments: BenchZonesArguments) -> anyhow::Result<Exit
     if let Some(folder) = &folder {
         folder.write(&report)?;
     }
-    print(&match (arguments.output, &arguments.report) {
-        (Output::Json, _) => format!("{:#}\n", bench::json(&report)),
-        (Output::Table, None) => bench::table(&report),
-        (Output::Table, Some(path)) => {
-            format!("{}\nthe report is in {}\n", bench::table(&report), path.display())
-        }
-    })?;
-    Ok(if report.passed() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let table = || match &arguments.report {
+        None => bench::table(&report),
+        Some(path) => format!("{}\nthe report is in {}\n", bench::table(&report), path.display()),
+    };
+    print(&rendered(arguments.output, &bench::json(&report), table, |_| bench::csv(&report))?)?;
+    Ok(exit::of_check(report.passed()))
 }
 
 fn password(file: &Path) -> anyhow::Result<Secret> {

@@ -5,9 +5,15 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use config::without_port;
 use operations::certs::{self, CaRequest, IssueRequest, SecretRequest, Shown, TrustRequest};
+use serde_json::Value;
 
-use super::output::{print, runtime};
-use crate::arguments::{CertsArguments, CertsCommand, IssueArguments, Output, ShowArguments, TrustArguments};
+use super::output::{csv_of, print, rendered, runtime};
+use crate::arguments::{CertsArguments, CertsCommand, IssueArguments, ShowArguments, TrustArguments};
+use crate::exit;
+
+/// The columns of CSV.
+const COLUMNS: [&str; 9] =
+    ["source", "chain_ok", "subject", "issuer", "names", "key", "not_after", "days_left", "sha256"];
 
 /// Makes, issues and shows certificates.
 pub(crate) fn certs(arguments: &CertsArguments) -> anyhow::Result<ExitCode> {
@@ -61,11 +67,26 @@ fn show(arguments: &ShowArguments) -> anyhow::Result<ExitCode> {
         // The arguments demand one of them.
         (None, None, None) => Vec::new(),
     };
-    print(&match arguments.output {
-        Output::Table => certs::text(&all),
-        Output::Json => format!("{:#}\n", certs::json(&all)),
-    })?;
-    Ok(if all.iter().all(Shown::is_good) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let csv = |chains: &Value| csv_of(&COLUMNS, None)(&records(chains));
+    print(&rendered(arguments.output, &certs::json(&all), || certs::text(&all), csv)?)?;
+    Ok(exit::of_check(all.iter().all(Shown::is_good)))
+}
+
+/// One record for each certificate.
+fn records(chains: &Value) -> Value {
+    let of_chain = |chain: &Value| {
+        let certificates = chain["certificates"].as_array().cloned().unwrap_or_default();
+        let (source, ok) = (chain["source"].clone(), chain["ok"].clone());
+        certificates.into_iter().map(move |mut one| {
+            let names: Vec<_> =
+                one["names"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+            one["names"] = names.join(" ").into();
+            one["source"] = source.clone();
+            one["chain_ok"] = ok.clone();
+            one
+        })
+    };
+    chains.as_array().into_iter().flatten().flat_map(of_chain).collect()
 }
 
 fn trust(arguments: &TrustArguments) -> anyhow::Result<String> {

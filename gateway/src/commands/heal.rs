@@ -8,13 +8,30 @@ use std::time::Duration;
 use config::{self, RegistryKind, Settings};
 use operations::audit::{self, AuditOptions, Checkpoint, Findings};
 use operations::queue::{self, BackfillReport, CopyFeeder, CopyPlan, FeedResult};
+use operations::records;
+use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use super::admin_client::client_for;
-use super::audit::{EXIT_FOUND, options, progress, run};
-use super::output::{print, runtime};
+use super::audit::{options, progress, run};
+use super::output::{csv_of, print, rendered, runtime};
 use super::signals;
-use crate::arguments::{BackfillArguments, HealArguments, InventoryArguments, Output, QueueingArguments};
+use crate::arguments::{BackfillArguments, HealArguments, InventoryArguments, QueueingArguments};
+use crate::exit;
+
+/// The columns of `heal` in CSV, whose lines are zones.
+const HEAL_COLUMNS: [&str; 3] = ["zone", "copies=objects", "bytes"];
+
+/// The columns of `backfill` in CSV.
+const BACKFILL_COLUMNS: [&str; 7] = [
+    "zone",
+    "target",
+    "copies=copies/objects",
+    "bytes=copies/bytes",
+    "bytes_per_second",
+    "seconds",
+    "queued",
+];
 
 /// Queues copies for the findings of an audit, or with `--dry-run` prints how many there are.
 pub(crate) fn heal(arguments: &HealArguments) -> anyhow::Result<ExitCode> {
@@ -30,14 +47,19 @@ pub(crate) fn heal(arguments: &HealArguments) -> anyhow::Result<ExitCode> {
         go: !arguments.dry_run,
     };
     let HealResult { plan, fed, seen } = heal_run.run()?;
-    print(&match arguments.output {
-        Output::Table => queue::heal_text(&plan, fed),
-        Output::Json => format!("{:#}\n", queue::heal_json(&plan, fed)),
-    })?;
-    Ok(match seen && plan.unfixable.is_empty() && plan.sourceless == 0 {
-        true => ExitCode::SUCCESS,
-        false => ExitCode::from(EXIT_FOUND),
-    })
+    let table = || queue::heal_text(&plan, fed);
+    print(&rendered(arguments.output, &queue::heal_json(&plan, fed), table, heal_csv)?)?;
+    Ok(exit::of_search(seen && plan.unfixable.is_empty() && plan.sourceless == 0))
+}
+
+/// The copies that each zone gets or would get.
+fn heal_csv(result: &Value) -> String {
+    let zones = result["zones"].as_object().into_iter().flatten().map(|(zone, count)| {
+        let mut line = count.clone();
+        line["zone"] = zone.as_str().into();
+        line
+    });
+    records::csv(&HEAL_COLUMNS, &zones.collect::<Vec<_>>())
 }
 
 /// Prints what it takes to fill a zone, and with `--go` queues the copies.
@@ -67,10 +89,8 @@ pub(crate) fn backfill(arguments: &BackfillArguments) -> anyhow::Result<ExitCode
     let rate = arguments.rate.map(|rate| rate.as_u64());
     let table = &settings.copy_limits.of(zone).bandwidth;
     let outcome = BackfillReport { zone, target, plan: &plan, rate, table, fed };
-    print(&match arguments.output {
-        Output::Table => outcome.text(),
-        Output::Json => format!("{:#}\n", outcome.json()),
-    })?;
+    let csv = csv_of(&BACKFILL_COLUMNS, None);
+    print(&rendered(arguments.output, &outcome.json(), || outcome.text(), csv)?)?;
     Ok(ExitCode::SUCCESS)
 }
 

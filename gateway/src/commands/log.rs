@@ -13,11 +13,11 @@ use tracing_subscriber::EnvFilter;
 use crate::arguments::LogFormat;
 
 /// Starts logging; may be called once. The level comes from `RUST_LOG`, or else is `info`. Terminals get
-/// colours. No thread waits for the reader of the log. The last lines are written when the result is dropped.
+/// colours, unless `NO_COLOR` is set. No thread waits for the reader of the log. The last lines are written when the result is dropped.
 /// Panics are written to the same queue, because a write to standard error itself would wait.
 pub(super) fn start(format: LogFormat) -> anyhow::Result<LastLines> {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let colours = std::io::stderr().is_terminal();
+    let colours = std::io::stderr().is_terminal() && operations::may_colour();
     // Rust's own handle has a lock, which would be held for as long as the reader takes nothing.
     let stderr = std::io::stderr().as_fd().try_clone_to_owned().context("no descriptor for the log")?;
     let (queue, last_lines) = LogQueue::start(File::from(stderr)).context("no thread for the log")?;

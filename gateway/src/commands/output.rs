@@ -5,6 +5,11 @@ use std::io::{BufWriter, ErrorKind, Write};
 use std::path::Path;
 
 use anyhow::Context as _;
+use operations::records;
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::arguments::Output;
 
 /// Writes to standard output. A closed pipe is not an error, because the reader may need only the first lines.
 pub(super) fn print(text: &str) -> anyhow::Result<()> {
@@ -67,6 +72,33 @@ impl ResultWriter {
                 Ok(())
             }
             written => written.context("the result cannot be written"),
+        }
+    }
+}
+
+/// The text of a result in the demanded format. `table` and `csv` are made only if they are needed.
+pub(super) fn rendered<T: Serialize>(
+    output: Output,
+    result: &T,
+    table: impl FnOnce() -> String,
+    csv: impl FnOnce(&Value) -> String,
+) -> anyhow::Result<String> {
+    Ok(match output {
+        Output::Table => table(),
+        Output::Json => serde_json::to_string_pretty(result)? + "\n",
+        Output::Yaml => records::yaml(result)?,
+        Output::Csv => csv(&serde_json::to_value(result)?),
+    })
+}
+
+/// Makes CSV of a result that is a list, or has the list at this key, or is one record.
+pub(super) fn csv_of<'a>(columns: &'a [&'a str], key: Option<&'a str>) -> impl FnOnce(&Value) -> String + 'a {
+    move |result| {
+        let list = key.map_or(result, |key| &result[key]);
+        match list.as_array() {
+            Some(list) => records::csv(columns, list),
+            // Null is an empty list.
+            None => records::csv(columns, Some(list).filter(|list| !list.is_null())),
         }
     }
 }

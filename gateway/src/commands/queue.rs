@@ -8,29 +8,81 @@ use operations::queue::SweepReport;
 use operations::queue::{Changed, JOBS_MAX, JobReport, Park, Retry, jobs_table, sweep_text, table, why};
 
 use super::admin_client::admin_client;
-use super::output::{print, runtime};
+use super::output::{csv_of, print, rendered, runtime};
 use crate::arguments::{Output, QueueArguments, QueueCommand, State};
 
 /// How often `--wait` reads the progress of the sweep.
 const POLL_INTERVAL: Duration = Duration::from_secs(2);
 
+/// The columns of a zone in CSV.
+const ZONE_COLUMNS: [&str; 17] = [
+    "zone",
+    "configured",
+    "unusable",
+    "waiting",
+    "waiting_bytes",
+    "oldest_seconds",
+    "failing",
+    "attempts",
+    "active",
+    "parked",
+    "parked_bytes",
+    "last_error",
+    "copies_per_second",
+    "bytes_per_second",
+    "eta_seconds",
+    "at_risk_blobs",
+    "at_risk_bytes",
+];
+
+/// The columns of a job in CSV.
+const JOB_COLUMNS: [&str; 11] = [
+    "zone",
+    "digest",
+    "state",
+    "size",
+    "since_seconds",
+    "due_seconds",
+    "attempts",
+    "failed_seconds",
+    "error",
+    "parked_seconds",
+    "repositories",
+];
+
+/// The columns of the sweep in CSV.
+const SWEEP_COLUMNS: [&str; 11] = [
+    "enabled",
+    "under_way",
+    "rounds",
+    "began_seconds",
+    "ended_seconds",
+    "repositories",
+    "repository",
+    "manifests",
+    "jobs",
+    "skipped",
+    "error",
+];
+
 /// Shows the queue of a running gateway, or changes it.
 pub(crate) fn queue(arguments: &QueueArguments) -> anyhow::Result<ExitCode> {
     let admin_client = admin_client(arguments.admin, arguments.config.as_deref())?;
-    let json = matches!(arguments.output, Output::Json);
+    let output = arguments.output;
     runtime()?.block_on(async {
         match &arguments.command {
             None => {
                 let report = admin_client.queue().await?;
-                print(&if json { pretty(&report)? } else { table(&report) })
+                print(&rendered(output, &report, || table(&report), csv_of(&ZONE_COLUMNS, Some("zones")))?)
             }
             Some(QueueCommand::Ls { zone, state, limit }) => {
                 let (jobs, more) = ls(&admin_client, zone.as_deref(), *state, *limit).await?;
-                print(&if json { pretty(&jobs)? } else { jobs_table(&jobs, more) })
+                print(&rendered(output, &jobs, || jobs_table(&jobs, more), csv_of(&JOB_COLUMNS, None))?)
             }
             Some(QueueCommand::Why { digest }) => {
                 let jobs = admin_client.jobs_of(digest).await?;
-                print(&if json { pretty(&jobs)? } else { why(&digest.to_string(), &jobs) })
+                let text = || why(&digest.to_string(), &jobs);
+                print(&rendered(output, &jobs, text, csv_of(&JOB_COLUMNS, None))?)
             }
             Some(QueueCommand::Retry { zone, digests, parked, failing }) => {
                 let state = match (parked, failing) {
@@ -39,11 +91,12 @@ pub(crate) fn queue(arguments: &QueueArguments) -> anyhow::Result<ExitCode> {
                     (false, false) => None,
                 };
                 let changed = retry(&admin_client, zone.clone(), state, texts(digests)).await?;
-                print(&if json { pretty(&changed)? } else { format!("{} jobs are due now\n", changed.jobs) })
+                let text = || format!("{} jobs are due now\n", changed.jobs);
+                print(&rendered(output, &changed, text, csv_of(&["jobs"], None))?)
             }
             Some(QueueCommand::Sweep { start, wait }) => {
                 let report = sweep(&admin_client, *start, *wait, &arguments.output).await?;
-                print(&if json { pretty(&report)? } else { sweep_text(&report) })
+                print(&rendered(output, &report, || sweep_text(&report), csv_of(&SWEEP_COLUMNS, None))?)
             }
             Some(QueueCommand::Park { digests, zone, reason }) => {
                 let mut all = Changed { jobs: 0 };
@@ -51,7 +104,8 @@ pub(crate) fn queue(arguments: &QueueArguments) -> anyhow::Result<ExitCode> {
                     let park = Park { zone: zone.clone(), digests: digests.into(), reason: reason.clone() };
                     all.jobs += admin_client.park(&park).await?.jobs;
                 }
-                print(&if json { pretty(&all)? } else { format!("{} jobs are parked\n", all.jobs) })
+                let text = || format!("{} jobs are parked\n", all.jobs);
+                print(&rendered(output, &all, text, csv_of(&["jobs"], None))?)
             }
         }
     })?;
@@ -126,8 +180,4 @@ async fn retry(
 
 fn texts(digests: &[backends::Digest]) -> Vec<String> {
     digests.iter().map(ToString::to_string).collect()
-}
-
-fn pretty<T: serde::Serialize>(value: &T) -> anyhow::Result<String> {
-    Ok(serde_json::to_string_pretty(value)? + "\n")
 }

@@ -8,10 +8,11 @@ use operations::admin_client::AdminClient;
 use operations::audit::{self, AuditOptions, Finding, Progress, SHOWN};
 use operations::queue::{Retirement, ZoneQueue};
 
-use super::audit::{EXIT_FOUND, begin, run};
+use super::audit::{begin, run};
 use super::heal::ensure_zone_exists;
 use super::output::{print, runtime};
 use crate::arguments::RetireArguments;
+use crate::exit;
 
 /// How long ago a resumed inventory may have begun. What it compared then counts as still true.
 const OLDEST: Duration = Duration::from_secs(24 * 60 * 60);
@@ -61,7 +62,7 @@ pub(crate) fn retire(
     retirement.set_unique_objects(runtime()?.block_on(audit::unique_objects(settings, zone, &others))?);
     retirement.set_queue(&zone_queue(admin_client, zone)?);
     print(&retirement.text(&audit::findings_file(&options.folder)))?;
-    Ok(if retirement.is_allowed() { ExitCode::SUCCESS } else { ExitCode::from(EXIT_FOUND) })
+    Ok(exit::of_search(retirement.is_allowed()))
 }
 
 /// The queue of the zone at the running gateway.

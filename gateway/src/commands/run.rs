@@ -8,8 +8,9 @@ use gateway::App;
 use tokio_util::sync::CancellationToken;
 
 use super::output::runtime;
-use super::{exit_code, log, signals};
+use super::{log, signals};
 use crate::arguments::LogFormat;
+use crate::exit;
 
 /// How long file operations in progress may take at the end.
 const DISK_TIMEOUT: Duration = Duration::from_secs(2);
@@ -20,7 +21,7 @@ pub(crate) fn run(path: &Path, log_format: LogFormat) -> anyhow::Result<ExitCode
     Ok(serve(path).unwrap_or_else(|error| {
         // Standard error itself would wait for whoever reads it.
         last_lines.say(&format!("quay-gateway: {error:#}\n"));
-        exit_code(&error)
+        exit::of_error(&error)
     }))
 }
 

@@ -8,12 +8,50 @@ use operations::admin_client::AdminClient;
 use operations::zones::table;
 
 use super::admin_client::{admin_client, client_for};
-use super::output::{print, runtime};
+use super::output::{csv_of, print, rendered, runtime};
 use super::retire::retire;
 use crate::arguments::{Output, ZonesArguments, ZonesCommand};
 
 /// Clears the screen and moves to its first line (ECMA-48: ED, CUP).
 const CLEAR: &str = "\x1b[2J\x1b[H";
+
+/// The columns of a zone in CSV.
+const COLUMNS: [&str; 34] = [
+    "name",
+    "state",
+    "since_seconds",
+    "reason",
+    "drained_by_command",
+    "weight",
+    "latency_hint",
+    "small_place=classes/0/place",
+    "small_p50=classes/0/p50",
+    "small_p95=classes/0/p95",
+    "medium_place=classes/1/place",
+    "medium_p50=classes/1/p50",
+    "medium_p95=classes/1/p95",
+    "large_place=classes/2/place",
+    "large_p50=classes/2/p50",
+    "large_p95=classes/2/p95",
+    "probe",
+    "bytes_per_second",
+    "share_of_reads",
+    "reads=counts/reads",
+    "bytes=counts/bytes",
+    "hedged=counts/hedged",
+    "hedges_won=counts/hedges_won",
+    "overdue=counts/overdue",
+    "excused=counts/excused",
+    "failures=counts/failures",
+    "resumed_elsewhere=counts/resumed_elsewhere",
+    "wrong_bytes=counts/wrong_bytes",
+    "probes=counts/probes",
+    "ejections=counts/ejections",
+    "last_error",
+    "last_error_seconds",
+    "copies_waiting",
+    "lag_seconds",
+];
 
 /// Shows the zones of a running gateway, or drains, undrains or retires one.
 pub(crate) fn zones(arguments: &ZonesArguments) -> anyhow::Result<ExitCode> {
@@ -47,10 +85,7 @@ pub(crate) fn zones(arguments: &ZonesArguments) -> anyhow::Result<ExitCode> {
 
 async fn show(admin_client: &AdminClient, output: Output) -> anyhow::Result<()> {
     let report = admin_client.zones().await?;
-    print(&match output {
-        Output::Table => table(&report),
-        Output::Json => format!("{}\n", serde_json::to_string_pretty(&report)?),
-    })
+    print(&rendered(output, &report, || table(&report), csv_of(&COLUMNS, Some("zones")))?)
 }
 
 /// Repeats the output until a signal, or until the gateway does not answer.

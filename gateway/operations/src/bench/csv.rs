@@ -48,7 +48,8 @@ pub(super) fn results(report: &BenchReport) -> String {
 }
 
 /// One line for each size class and path.
-pub(super) fn summary(report: &BenchReport) -> String {
+#[must_use]
+pub fn summary(report: &BenchReport) -> String {
     let spread = |name: &str| ["min", "p25", "p50", "p75", "p95", "max"].map(|at| format!("{name}_{at}_ms"));
     let first = ["path", "zone", "class", "reads", "right", "absent", "failed", "wrong_bytes", "cache_hits"];
     let last = ["mb_per_s", "first_byte_ratio", "mb_per_s_ratio"];

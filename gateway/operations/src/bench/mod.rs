@@ -24,6 +24,7 @@ use http::HeaderMap;
 use tokio::time::{Instant, timeout_at};
 use url::Url;
 
+pub use csv::summary as csv;
 pub use files::ReportFolder;
 pub use image::{ImageName, ImageNameError};
 pub use json::json;

@@ -3,6 +3,7 @@
 mod advice;
 mod certificate;
 mod connection;
+mod csv;
 mod journal;
 mod json;
 mod progress;
@@ -17,6 +18,7 @@ use std::time::Duration;
 use futures_util::future::{join_all, join4};
 
 pub use advice::Advice;
+pub use csv::csv;
 pub use journal::JournalCheck;
 pub use json::json;
 pub use progress::CheckProgress;
