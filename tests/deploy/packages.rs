@@ -51,6 +51,8 @@ impl Machine {
         for (path, expected) in [
             ("usr/lib/systemd/system/quay-gateway.service", 0o644),
             ("usr/share/quay-gateway/monitoring/alerts.yaml", 0o644),
+            ("usr/share/bash-completion/completions/quay-gateway", 0o644),
+            ("usr/share/fish/vendor_completions.d/quay-gateway.fish", 0o644),
             ("etc/quay-gateway", 0o750),
             ("var/lib/quay-gateway", 0o700),
             ("var/cache/quay-gateway", 0o700),
@@ -59,6 +61,9 @@ impl Machine {
                 std::fs::metadata(self.at(path)).with_context(|| path.to_owned())?.permissions().mode();
             ensure!(mode & 0o7777 == expected, "{path} has mode {:o}", mode & 0o7777);
         }
+        // Debian's pages are compressed.
+        let pages = ["quay-gateway.1", "quay-gateway.1.gz"].map(|page| self.at("usr/share/man/man1").join(page));
+        ensure!(pages.iter().any(|page| page.exists()), "there is no manual page");
         Ok(())
     }
 }
@@ -75,7 +80,9 @@ async fn workspace() -> Result<TempDir> {
     copy.arg(root()).arg(folder.path()).run(BOUND).await?;
     std::fs::create_dir_all(folder.path().join("target/release"))?;
     let stripped = folder.path().join("target/release/quay-gateway");
-    Program::find("strip")?.arg("-o").arg(stripped).arg(binary()).run(BOUND).await?;
+    Program::find("strip")?.arg("-o").arg(&stripped).arg(binary()).run(BOUND).await?;
+    let terminal = Program::at(&folder.path().join("deploy/packages/terminal-files"))?.arg(&stripped);
+    terminal.arg(folder.path().join("target/terminal")).run(BOUND).await?;
     Ok(folder)
 }
 
