@@ -228,6 +228,18 @@ fn an_error_names_its_line() {
         (&format!("{GATEWAY}ca: nowhere.pem\n"), "gateway.yaml:2: ca: there is no file nowhere.pem"),
         (&format!("{GATEWAY}hostname: https://x\n"), "gateway.yaml:2: hostname: must be a host name"),
         (
+            &format!("{GATEWAY}hostname: edge.example.com.:8443\n"),
+            "gateway.yaml:2: hostname: edge.example.com.:8443: leave out the dot at the end of the name",
+        ),
+        (
+            &format!("{GATEWAY}more_hostnames: ['*.apps.example.com']\n"),
+            "gateway.yaml:2: more_hostnames: *.apps.example.com: * is not possible here",
+        ),
+        (
+            &format!("{GATEWAY}more_hostnames: ['x,y']\n"),
+            "gateway.yaml:2: more_hostnames: x,y is no host name and no address",
+        ),
+        (
             &format!("{GATEWAY}more_hostnames: [edge.example.com, 'https://x']\n"),
             "gateway.yaml:2: more_hostnames: must be a host name",
         ),
