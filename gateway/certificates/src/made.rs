@@ -110,7 +110,11 @@ fn ensure_ca(files: &Files) -> anyhow::Result<()> {
         (false, true) if files.certificate.exists() => Err(lost(&files.ca, &files.ca_key)),
         (_, has_key) => {
             // A key alone is what a crash in `write_ca` leaves, or a backup of keys. Clients may trust it.
-            if has_key { write_ca_of_key(files)? } else { write_ca(files)? }
+            if has_key {
+                write_ca_of_key(files)?
+            } else {
+                write_ca(files)?
+            }
             tracing::info!(ca = %files.ca.display(), "created a CA for this gateway");
             Ok(())
         }
@@ -128,9 +132,7 @@ fn is_usable(files: &Files, hosts: &[&str]) -> bool {
     let ca_ends =
         pair.chain().last().and_then(|ca| CertificateFacts::of(ca).ok()).map_or(i64::MAX, |ca| ca.not_after);
     let lasts = ends.saturating_sub(expiry::now()) > seconds(LIFE_LEFT_MIN);
-    covers_all(&pair, hosts)
-        && of_this_ca
-        && (lasts || ends.saturating_add(seconds(BEFORE_CA)) >= ca_ends)
+    covers_all(&pair, hosts) && of_this_ca && (lasts || ends.saturating_add(seconds(BEFORE_CA)) >= ca_ends)
 }
 
 /// Whether clients accept the pair now, at least those that trust the CA that signed it.
