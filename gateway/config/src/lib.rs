@@ -44,7 +44,7 @@ pub use journal::JournalSettings;
 pub use patterns::Patterns;
 pub use redis::RedisSettings;
 pub use replication::{Placements, ReplicationSettings, Sweep};
-pub use roots::{Roots, RootsError, roots};
+pub use roots::{Roots, RootsError, roots, roots_of};
 pub use settings::{Account, CacheSettings, NamedZone, Settings};
 pub use summary::summary;
 pub use tls::{TlsPair, TlsSettings};
