@@ -228,18 +228,6 @@ fn an_error_names_its_line() {
         (&format!("{GATEWAY}ca: nowhere.pem\n"), "gateway.yaml:2: ca: there is no file nowhere.pem"),
         (&format!("{GATEWAY}hostname: https://x\n"), "gateway.yaml:2: hostname: must be a host name"),
         (
-            &format!("{GATEWAY}hostname: edge.example.com.:8443\n"),
-            "gateway.yaml:2: hostname: edge.example.com.:8443: leave out the dot at the end of the name",
-        ),
-        (
-            &format!("{GATEWAY}more_hostnames: ['*.apps.example.com']\n"),
-            "gateway.yaml:2: more_hostnames: *.apps.example.com: * is not possible here",
-        ),
-        (
-            &format!("{GATEWAY}more_hostnames: ['x,y']\n"),
-            "gateway.yaml:2: more_hostnames: x,y is no host name and no address",
-        ),
-        (
             &format!("{GATEWAY}more_hostnames: [edge.example.com, 'https://x']\n"),
             "gateway.yaml:2: more_hostnames: must be a host name",
         ),
@@ -268,6 +256,25 @@ fn an_error_names_its_line() {
     ] {
         let error = refused(gateway);
         assert!(error.contains(wanted), "{gateway}\n{error}\nwanted {wanted}");
+    }
+}
+
+#[test]
+fn a_name_is_one_that_a_client_can_verify() {
+    for (setting, wanted) in [
+        (
+            "hostname: edge.example.com.:8443",
+            "edge.example.com.:8443: leave out the dot at the end of the name",
+        ),
+        ("more_hostnames: ['*.apps.example.com']", "*.apps.example.com: * is not possible here"),
+        ("more_hostnames: ['x,y']", "x,y is no host name and no address"),
+    ] {
+        let (key, _) = setting.split_once(':').expect("a key");
+        let error = refused(&format!("{GATEWAY}{setting}\n"));
+        assert!(error.contains(&format!("gateway.yaml:2: {key}: {wanted}")), "{error}");
+    }
+    for name in ["edge_1.example.com", "10.0.0.1:8443", "'[fd00::1]:8443'", "edge"] {
+        let _ = loaded(&format!("{GATEWAY}hostname: {name}\n"), &[]);
     }
 }
 
