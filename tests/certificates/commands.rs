@@ -164,6 +164,23 @@ async fn a_secret_has_the_pair_and_never_the_key_of_the_ca() -> Result<()> {
         let of_key = openssl(dir.path(), &["pkey", "-in", "tls.key", "-pubout"]).await?;
         assert_eq!(of_key, openssl(dir.path(), &["x509", "-in", "tls.crt", "-noout", "-pubkey"]).await?);
     }
+    // A CA that did not sign it, and a certificate that is no CA's.
+    passed(dir.path(), &["ca", "--out", "other"])?;
+    for (ca, wanted) in [("other/ca.crt", "did not sign the chain"), ("rsa-2048/tls.crt", "is no CA's")] {
+        let wrong = [
+            "secret",
+            "--certificate",
+            "ec-p256/tls.crt",
+            "--key",
+            "ec-p256/tls.key",
+            "--name",
+            "x",
+            "--ca",
+            ca,
+        ];
+        let error = refused(dir.path(), &wrong)?;
+        assert!(error.contains(wanted), "{error}");
+    }
     // The CA itself, and a certificate with the key of its CA.
     let error =
         refused(dir.path(), &["secret", "--certificate", "ca/ca.crt", "--key", "ca/ca.key", "--name", "x"])?;
@@ -264,7 +281,7 @@ async fn what_was_issued_is_served_and_verified_by_curl_and_openssl() -> Result<
         for wanted in [
             format!("/etc/containers/certs.d/{address}/ca.crt"),
             fs::read_to_string(dir.path().join("ca/ca.crt"))?.replace('\r', ""),
-            format!("--from-file={}=ca.crt", address.replace(':', "..")),
+            format!("  \"{}\": |", address.replace(':', "..")),
         ] {
             assert!(trust.contains(&wanted), "{wanted} in {trust}");
         }
@@ -279,6 +296,15 @@ async fn the_certificate_that_the_gateway_makes_is_verified_by_curl() -> Result<
     assert_eq!(curl(&gateway.authority_file(), &gateway.url()).await?, "401");
     let shown = gateway.command(&["certs", "show", "--output", "json"]).await?;
     assert_eq!(problems(&shown)?, (true, "[]".into()));
+    // Clients are told to trust another CA than the one that signed it.
+    let (ca, other) = (gateway.dir().join("state/ca.pem"), TempDir::new()?);
+    let own = fs::read(&ca)?;
+    passed(other.path(), &["ca", "--out", "ca"])?;
+    fs::copy(other.path().join("ca/ca.crt"), &ca)?;
+    let shown = gateway.command(&["certs", "show", "--output", "json"]).await?;
+    let (good, why) = problems(&shown)?;
+    assert!(!good && why.contains("ca.pem did not sign it"), "{why}");
+    fs::write(&ca, own)?;
     // Its CA signs for other names as well.
     let state = gateway.dir().join("state");
     let out: PathBuf = gateway.dir().join("issued");

@@ -1,6 +1,7 @@
 //! What the command prints, writes and refuses.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 
 use anyhow::{Result, ensure};
 use real_servers::Program;
@@ -73,6 +74,46 @@ async fn a_configuration_that_cannot_be_read_is_refused_and_not_needed_if_the_op
     Ok(())
 }
 
+/// CIS sets the umask 027. One file of `registries.conf.d` that a user cannot read stops podman for all registries.
+#[tokio::test(flavor = "multi_thread")]
+async fn everybody_can_read_the_files_whatever_the_umask_is() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let script = "umask 077; exec \"$0\" clients podman --gateway edge.example.com --registry quay.example.com --write tree";
+    let output =
+        Program::find("sh")?.args(["-c", script]).arg(harness::gateway::binary()).in_folder(folder.path());
+    output.run(std::time::Duration::from_secs(60)).await?;
+    let mode = |path: &str| -> Result<u32> {
+        Ok(fs::metadata(folder.path().join(path))?.permissions().mode() & 0o777)
+    };
+    for parent in ["tree", "tree/etc", "tree/etc/containers", "tree/etc/containers/registries.conf.d"] {
+        ensure!(mode(parent)? == 0o755, "{parent}: {:o}", mode(parent)?);
+    }
+    let file = "tree/etc/containers/registries.conf.d/999-quay-gateway.conf";
+    ensure!(mode(file)? == 0o644, "{:o}", mode(file)?);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_doubtful_name_or_ca_is_said() -> Result<()> {
+    let fixture = Fixture::start().await?;
+    let state = fixture.gateway.dir().join("state");
+    let leaf = fs::read_to_string(state.join("tls.crt"))?;
+    let end = "-----END CERTIFICATE-----\n";
+    let leaf_file = fixture.written("leaf.pem");
+    fs::write(&leaf_file, leaf.split_inclusive(end).next().unwrap_or_default())?;
+    let leaf_file = leaf_file.display().to_string();
+    for (option, value, says) in [
+        ("--gateway", "other.example.com", "other.example.com is neither hostname nor in more_hostnames"),
+        ("--ca", &leaf_file, "--ca names no CA, but a server's certificate"),
+    ] {
+        let text = String::from_utf8(fixture.clients(&["podman", option, value]).await?.stdout)?;
+        ensure!(text.contains(says), "{text}");
+        let text = String::from_utf8(fixture.clients(&["podman"]).await?.stdout)?;
+        ensure!(!text.contains("neither hostname") && !text.contains("names no CA"), "{text}");
+    }
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn files_of_others_are_replaced_only_by_force() -> Result<()> {
     let fixture = Fixture::start().await?;
@@ -89,7 +130,7 @@ async fn files_of_others_are_replaced_only_by_force() -> Result<()> {
     ensure!(fs::read(fixture.written(drop_in))? == b"theirs");
 
     let forced = fixture.write(&["podman", "--force"]).await?;
-    ensure!(forced.contains("what was there at first is"), "{forced}");
+    ensure!(forced.contains("what was there is"), "{forced}");
     ensure!(fs::read(fixture.written(drop_in))? == ours);
     ensure!(fs::read(fixture.written(&format!("{drop_in}.orig")))? == b"theirs");
     Ok(())

@@ -32,6 +32,37 @@ async fn the_objects_fit_their_schemas() -> Result<()> {
     Ok(())
 }
 
+/// The commands for the pull secret, as they are printed, with an `oc` that has the secret in a file.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_commands_for_the_pull_secret_leave_nothing_and_touch_no_other_file() -> Result<()> {
+    let fixture = Fixture::start().await?;
+    let printed = fixture.write(&["openshift"]).await?;
+    let (start, end) = (printed.find("\n(\n"), printed.find("\n)\n"));
+    let (Some(start), Some(end)) = (start, end) else { anyhow::bail!("no commands: {printed}") };
+    let folder = fixture.written("");
+    std::fs::create_dir_all(folder.join("tmp"))?;
+    std::fs::write(folder.join("pull-secret.json"), "Red Hat's download")?;
+    let oc = "oc() { case $1 in get) cat cluster;; set) for last; do :; done; cat \"${last##*=}\" > new && mv new cluster;; esac; }";
+    let script = format!("export TMPDIR=$PWD/tmp\n{oc}\n{}\n)\n", &printed[start..end]);
+    let run =
+        || -> Result<_> { Ok(Program::find("bash")?.args(["-c", &script]).in_folder(&folder).run(BOUND)) };
+    let registry = fixture.site.quay.hostname();
+    // The filter fails, so nothing is set.
+    std::fs::write(folder.join("cluster"), "{}")?;
+    run()?.await.expect_err("there is no entry");
+    ensure!(std::fs::read_to_string(folder.join("cluster"))? == "{}");
+    std::fs::write(
+        folder.join("cluster"),
+        json!({ "auths": { registry: { "auth": "cXVheQ==" } } }).to_string(),
+    )?;
+    run()?.await?;
+    let set: Value = serde_json::from_str(&std::fs::read_to_string(folder.join("cluster"))?)?;
+    ensure!(set["auths"][fixture.gateway.hostname()]["auth"] == "cXVheQ==", "{set}");
+    ensure!(std::fs::read_to_string(folder.join("pull-secret.json"))? == "Red Hat's download");
+    ensure!(std::fs::read_dir(folder.join("tmp"))?.count() == 0, "a copy of the secret is left");
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_filter_adds_the_gateways_logins_and_keeps_all_others() -> Result<()> {
     let fixture = Fixture::start().await?;

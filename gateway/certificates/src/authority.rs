@@ -41,13 +41,31 @@ pub struct Issued {
 /// No key can be made.
 pub fn make_ca(common_name: &str, life: Duration) -> anyhow::Result<Issued> {
     let key = KeyType::EcP256.generate()?;
+    let chain = certificate_of_ca(&key, common_name, life)?;
+    Ok(Issued { chain, key: Secret::new(key.serialize_pem()) })
+}
+
+/// The certificate of a CA with this key, in PEM.
+///
+/// # Errors
+/// The key cannot sign.
+pub(crate) fn certificate_of_ca(key: &KeyPair, common_name: &str, life: Duration) -> anyhow::Result<String> {
     let mut params = valid_for(life);
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages =
         vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign, KeyUsagePurpose::DigitalSignature];
     params.distinguished_name.push(DnType::CommonName, common_name);
-    let made = params.self_signed(&key)?;
-    Ok(Issued { chain: made.pem(), key: Secret::new(key.serialize_pem()) })
+    Ok(params.self_signed(key)?.pem())
+}
+
+/// Reads a key that signs certificates.
+///
+/// # Errors
+/// The file cannot be read, or has no key that can sign.
+pub(crate) fn signing_key(key: &Path) -> anyhow::Result<KeyPair> {
+    // The parser's error may hold a part of the key.
+    KeyPair::try_from(&pem_file::private_key(key)?)
+        .map_err(|_| anyhow::anyhow!("the private key in {} cannot sign: use EC P-256 or RSA", key.display()))
 }
 
 /// A CA that can sign.
@@ -75,11 +93,7 @@ impl Authority {
         let shown = certificate.display();
         anyhow::ensure!(facts.is_ca, "{shown} is no CA's certificate: `quay-gateway certs ca` makes one");
         anyhow::ensure!(facts.not_after >= expiry::now(), "the CA in {shown} has expired: make another one");
-        // The parser's error may hold a part of the key.
-        let key_pair = KeyPair::try_from(&pem_file::private_key(key)?).map_err(|_| {
-            anyhow::anyhow!("the private key in {} cannot sign: use EC P-256 or RSA", key.display())
-        })?;
-        let issuer = Issuer::from_ca_cert_der(&pair.chain()[0], key_pair)
+        let issuer = Issuer::from_ca_cert_der(&pair.chain()[0], signing_key(key)?)
             .with_context(|| format!("the CA in {shown} cannot sign"))?;
         Ok(Self { issuer, certificate: pem_file::chain_to_pem(pair.chain()), facts })
     }

@@ -49,7 +49,9 @@ impl Pair {
                 key.display()
             )),
         })?;
-        let expires = facts.iter().map(|one| one.not_after).min().unwrap_or(leaf.not_after);
+        // A client uses its own copy of a root, and looks at no dates of the one that is sent.
+        let sent = facts.iter().skip(1).filter(|one| !one.is_self_issued()).map(|one| one.not_after);
+        let expires = sent.fold(leaf.not_after, i64::min);
         let names = ServerNames::new(&leaf.names);
         Ok(Self { certified: Arc::new(certified), leaf, names, expires })
     }
@@ -66,7 +68,7 @@ impl Pair {
         &self.certified.cert
     }
 
-    /// When the first certificate of the chain expires, in seconds since 1970.
+    /// When the first certificate of the chain expires, in seconds since 1970. A root in the chain does not count.
     #[must_use]
     pub fn expires(&self) -> i64 {
         self.expires
@@ -85,10 +87,11 @@ impl Pair {
     /// Refuses a pair that must not replace one that works.
     ///
     /// # Errors
-    /// A certificate of the chain has expired, or the first is not valid yet.
+    /// The leaf has expired, or is not valid yet. Others of the chain do not matter: clients may know another way to a
+    /// root.
     pub(crate) fn valid_now(self, certificate: &Path) -> anyhow::Result<Self> {
         let (now, shown) = (expiry::now(), certificate.display());
-        anyhow::ensure!(self.expires >= now, "a certificate in {shown} has expired: renew it");
+        anyhow::ensure!(self.leaf.not_after >= now, "the certificate in {shown} has expired: renew it");
         anyhow::ensure!(
             self.leaf.not_before <= now.saturating_add(CLOCK_SKEW),
             "the certificate in {shown} is not valid yet: it is taken as soon as it is"

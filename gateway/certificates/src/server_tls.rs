@@ -64,8 +64,10 @@ pub struct ServedCertificate {
     pub name: String,
     /// The file of the chain.
     pub file: PathBuf,
-    /// When it or another certificate of its chain expires, in seconds since 1970.
+    /// When it or another certificate of its chain expires, in seconds since 1970. A root in the chain does not count.
     pub expires: i64,
+    /// From when it is valid, in seconds since 1970.
+    pub begins: i64,
 }
 
 /// The state of the certificates.
@@ -145,7 +147,8 @@ impl ServerTls {
             let file = files.certificate.clone();
             let name = pair.value().leaf().names.first().cloned();
             let name = name.unwrap_or_else(|| file.display().to_string());
-            ServedCertificate { name, file, expires: pair.value().expires() }
+            let (expires, begins) = (pair.value().expires(), pair.value().leaf().not_before);
+            ServedCertificate { name, file, expires, begins }
         };
         ServerTlsStatus {
             certificates: self.files.iter().zip(&state.pairs).map(served).collect(),
@@ -230,6 +233,13 @@ impl ServerTls {
             let (file, leaf) = (files.certificate.display(), latest.value().leaf());
             match TimeLeft::until(latest.value().expires(), leaf) {
                 TimeLeft::Days(_) => {}
+                TimeLeft::Expired if TimeLeft::of(leaf) != TimeLeft::Expired => {
+                    tracing::warn!(
+                        %file,
+                        "an intermediate certificate has expired, so some clients may refuse the gateway: replace it, or \
+                         leave it out if no client needs it"
+                    );
+                }
                 TimeLeft::FewDays(days) => {
                     tracing::warn!(%file, days, "a certificate expires soon: renew it");
                 }
@@ -246,7 +256,8 @@ impl ServerTls {
             if !state.pairs.iter().any(|pair| covers_host(&pair.value().chain()[0], host)) {
                 tracing::warn!(
                     hostname,
-                    "no certificate is for a hostname, so clients that dial it refuse the gateway: issue one with that name"
+                    "no certificate covers a configured hostname, so clients that dial it refuse the gateway: issue a \
+                     certificate with that name"
                 );
             }
         }

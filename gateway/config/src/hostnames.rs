@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use rustls::pki_types::ServerName;
 use url::Url;
 
 use super::ConfigError;
@@ -49,14 +50,24 @@ fn more(path: &Path, written: Option<&Located<Vec<String>>>) -> Result<Vec<Strin
     value.iter().map(|name| checked(path, "more_hostnames", *line, name)).collect()
 }
 
+/// A name that clients can dial and verify.
 fn checked(path: &Path, key: &str, line: Option<u64>, name: &str) -> Result<String, ConfigError> {
+    let error = |why: String| Err(ConfigError::new(path, line, format!("{key}: {why}")));
     let parsed: Result<http::uri::Authority, _> = name.parse();
-    match parsed {
-        Ok(authority) if authority.as_str() == name && !name.contains('@') => Ok(name.to_owned()),
-        _ => {
-            let why = format!("{key}: must be a host name with an optional port, without https://");
-            Err(ConfigError::new(path, line, why))
-        }
+    if name.contains('@') || !parsed.is_ok_and(|authority| authority.as_str() == name) {
+        return error("must be a host name with an optional port, without https://".to_owned());
+    }
+    let host = without_port(name);
+    if host.contains('*') {
+        return error(format!("{name}: * is not possible here: write each name that clients dial"));
+    }
+    if host.ends_with('.') {
+        return error(format!("{name}: leave out the dot at the end of the name"));
+    }
+    // As clients see it when they verify the gateway. A name may have an underscore.
+    match ServerName::try_from(host.trim_matches(['[', ']'])) {
+        Ok(_) => Ok(name.to_owned()),
+        Err(_) => error(format!("{name} is no host name and no address: letters, digits, dots and hyphens")),
     }
 }
 

@@ -46,7 +46,7 @@ pub use keys_set::keys_set;
 pub use patterns::Patterns;
 pub use redis::RedisSettings;
 pub use replication::{Placements, ReplicationSettings, Sweep};
-pub use roots::{Roots, RootsError, roots};
+pub use roots::{Roots, RootsError, roots, roots_of};
 pub use settings::{Account, CacheSettings, NamedZone, Settings};
 pub use summary::summary;
 pub use tls::{TlsPair, TlsSettings};

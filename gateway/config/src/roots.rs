@@ -47,6 +47,12 @@ pub fn roots(file: &Path) -> Result<Roots, RootsError> {
     if bytes.len() as u64 > FILE_MAX {
         return Err(RootsError::TooLarge);
     }
+    Ok(roots_of(bytes))
+}
+
+/// The certificates in the contents of a file, as [`roots`] reads it.
+#[must_use]
+pub fn roots_of(bytes: Vec<u8>) -> Roots {
     let mut found = Roots::default();
     for certificate in CertificateDer::pem_slice_iter(&bytes) {
         match certificate {
@@ -56,9 +62,9 @@ pub fn roots(file: &Path) -> Result<Roots, RootsError> {
     }
     let der = CertificateDer::from(bytes);
     if found.certificates.is_empty() && is_usable(&der) {
-        return Ok(Roots { certificates: vec![der], unusable: 0 });
+        return Roots { certificates: vec![der], unusable: 0 };
     }
-    Ok(found)
+    found
 }
 
 fn is_usable(certificate: &CertificateDer<'_>) -> bool {

@@ -20,8 +20,8 @@ pub(crate) struct ClientsArguments {
     #[arg(long, value_name = "HOST[:PORT]")]
     pub(crate) registry: Option<RegistryName>,
     /// The CA that clients must trust to trust the gateway, in PEM. By default the CA that the gateway made in
-    /// state_dir, or the last certificate of tls.certificate if that signed itself. Else clients use the roots of
-    /// their systems.
+    /// state_dir, ca.crt beside tls.certificate, or the last certificate of tls.certificate if that signed itself. Else
+    /// clients use the roots of their systems.
     #[arg(long, value_name = "FILE")]
     pub(crate) ca: Option<PathBuf>,
     /// The CA of the registry itself, for clients that fall back to it and do not trust it yet, in PEM.
@@ -35,7 +35,7 @@ pub(crate) struct ClientsArguments {
     #[arg(long, value_name = "DIR")]
     pub(crate) write: Option<PathBuf>,
     /// Replace files that are there with other contents. They are kept beside the new ones, with .orig after their
-    /// names.
+    /// names (then .orig.1 to .orig.9).
     #[arg(long, requires = "write")]
     pub(crate) force: bool,
 }

@@ -78,7 +78,8 @@ pub(crate) enum Command {
     ///
     /// The gateway has up to two roles for a client. By name: images are named GATEWAY/NAMESPACE/REPOSITORY, and the
     /// client only needs to trust the gateway. As a mirror: images keep the registry's name; the client asks the
-    /// gateway first, and the registry itself if the gateway does not answer. docker has no mirrors but of Docker Hub.
+    /// gateway first, and the registry itself if the gateway does not answer. docker supports mirrors only for Docker
+    /// Hub, so it uses the gateway only by name.
     ///
     /// Each file begins with a comment: which images it concerns, what it changes, whether nodes drain or reboot, how
     /// to undo it. The names and the CA come from the configuration, if the options do not name them. No password and

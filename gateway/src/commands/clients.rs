@@ -12,7 +12,9 @@ use crate::arguments::{ClientArgument, ClientsArguments, RoleArgument};
 
 /// Prints a client's files, or writes them and prints what was written.
 pub(crate) fn clients(arguments: &ClientsArguments) -> anyhow::Result<ExitCode> {
-    let configuration = Configuration::of(arguments.client.into(), &setup(arguments)?)?;
+    let (setup, notes) = setup(arguments)?;
+    let mut configuration = Configuration::of(arguments.client.into(), &setup)?;
+    configuration.next.splice(0..0, notes);
     match &arguments.write {
         None => print(&configuration.text())?,
         Some(dir) => print(&write(&configuration, dir, arguments.force)?)?,
@@ -28,7 +30,7 @@ fn write(configuration: &Configuration, dir: &Path, force: bool) -> anyhow::Resu
             Written::New => format!("wrote {path}\n"),
             Written::Same => format!("{path} is the same already\n"),
             Written::Replaced(kept) => {
-                format!("wrote {path}; what was there at first is {}\n", kept.display())
+                format!("wrote {path}; what was there is {}\n", kept.display())
             }
         });
     }
@@ -40,8 +42,9 @@ fn write(configuration: &Configuration, dir: &Path, force: bool) -> anyhow::Resu
     Ok(format!("{text}\nnext{from}:\n{}\n", configuration.next_text()))
 }
 
-/// What the options say, and the configuration where they are silent. It is read only if they are.
-fn setup(arguments: &ClientsArguments) -> anyhow::Result<Setup> {
+/// What the options say, and the configuration where they are silent. It is read only if they are. Also what is
+/// doubtful about it, as comments of a shell.
+fn setup(arguments: &ClientsArguments) -> anyhow::Result<(Setup, Vec<String>)> {
     let missing = arguments.gateway.is_none() || arguments.registry.is_none() || arguments.ca.is_none();
     let settings = arguments.config.as_deref().filter(|_| missing).map(config::load).transpose()?;
     let gateway = match (&arguments.gateway, &settings) {
@@ -54,13 +57,39 @@ fn setup(arguments: &ClientsArguments) -> anyhow::Result<Setup> {
         (None, Some(settings)) => registry(arguments, settings)?,
         (None, None) => None,
     };
-    Ok(Setup {
+    let setup = Setup {
         gateway,
         registry,
         ca: ca(arguments.ca.as_deref(), settings.as_ref())?,
         registry_ca: arguments.registry_ca.as_deref().map(TrustedCa::read).transpose()?,
         role: arguments.role.map(Into::into),
-    })
+    };
+    let notes = notes(&setup, settings.as_ref());
+    Ok((setup, notes))
+}
+
+/// What is probably a mistake.
+fn notes(setup: &Setup, settings: Option<&Settings>) -> Vec<String> {
+    let mut notes = Vec::new();
+    let is_configured = |settings: &Settings| {
+        let names = std::iter::once(&settings.hostname).chain(&settings.more_hostnames);
+        names.flat_map(|name| name.parse::<RegistryName>()).any(|name| name.is(&setup.gateway))
+    };
+    if settings.is_some_and(|settings| !is_configured(settings)) {
+        notes.push(format!(
+            "# {} is neither hostname nor in more_hostnames, so the gateway sends clients to hostname for their tokens.",
+            setup.gateway
+        ));
+        notes.push("# Add it to more_hostnames first.".to_owned());
+    }
+    for (option, ca) in [("--ca", &setup.ca), ("--registry-ca", &setup.registry_ca)] {
+        if ca.as_ref().is_some_and(|ca| !ca.is_ca()) {
+            notes.push(format!(
+                "# {option} names no CA, but a server's certificate: many clients refuse it as a root. Name the CA."
+            ));
+        }
+    }
+    notes
 }
 
 fn ca(file: Option<&Path>, settings: Option<&Settings>) -> anyhow::Result<Option<TrustedCa>> {

@@ -112,6 +112,21 @@ async fn a_bad_pair_is_counted_once_and_the_old_one_stays() {
     }
 }
 
+/// An old root at the end, from before the CA's root was renewed. Clients look for their own.
+#[tokio::test]
+async fn an_expired_certificate_that_clients_do_not_need_is_no_reason_to_refuse() {
+    let fixture = Fixture::new();
+    fixture.write("tls", &fixture.issued("old.example.com", KeyType::EcP256));
+    let (tls, start) = (fixture.tls(false), Instant::now());
+    let new = fixture.issued("new.example.com", KeyType::EcP256);
+    let chain = format!("{}{}", new.chain, between(2020, 2021).chain);
+    fixture.write("tls", &Issued { chain, key: new.key });
+    assert_eq!(tls.reload(start), Reloaded { changed: true, doubtful: false });
+    let status = tls.status();
+    assert_eq!(status.certificates[0].name, "new.example.com");
+    assert!(status.certificates[0].expires > crate::expiry::now(), "an expired root is no end");
+}
+
 #[tokio::test]
 async fn another_client_ca_makes_another_configuration() {
     let fixture = Fixture::new();

@@ -261,6 +261,25 @@ fn an_error_names_its_line() {
 }
 
 #[test]
+fn a_name_is_one_that_a_client_can_verify() {
+    for (setting, wanted) in [
+        (
+            "hostname: edge.example.com.:8443",
+            "edge.example.com.:8443: leave out the dot at the end of the name",
+        ),
+        ("more_hostnames: ['*.apps.example.com']", "*.apps.example.com: * is not possible here"),
+        ("more_hostnames: ['x,y']", "x,y is no host name and no address"),
+    ] {
+        let (key, _) = setting.split_once(':').expect("a key");
+        let error = refused(&format!("{GATEWAY}{setting}\n"));
+        assert!(error.contains(&format!("gateway.yaml:2: {key}: {wanted}")), "{error}");
+    }
+    for name in ["edge_1.example.com", "10.0.0.1:8443", "'[fd00::1]:8443'", "edge"] {
+        let _ = loaded(&format!("{GATEWAY}hostname: {name}\n"), &[]);
+    }
+}
+
+#[test]
 fn with_one_name_quay_must_use_https() {
     let quay = QUAY.replace("PREFERRED_URL_SCHEME: https", "");
     let error = refused_with(GATEWAY, &quay, &[]);

@@ -14,7 +14,7 @@ use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use super::show::judged;
+use super::show::{Roots, judged};
 use super::shown::Shown;
 
 /// The timeout for the connection and the handshake.
@@ -51,7 +51,7 @@ pub async fn served_by(address: &str, server_name: Option<&str>, ca: Option<&Pat
         done.with_context(|| format!("no TLS with {address}"))?;
         anyhow::bail!("{address} sends no certificate");
     };
-    let mut shown = judged(address.to_owned(), &chain, &roots)?;
+    let mut shown = judged(address.to_owned(), &chain, &Roots::AlsoSent(roots))?;
     if !covers_host(leaf, name) {
         shown.problems.push(format!("it is not for {name}: issue one with that name"));
     }

@@ -6,7 +6,9 @@ use anyhow::Context as _;
 use backends::Secret;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use certificates::{CertificateFacts, Pair, TimeLeft, pem_file, same_key};
+use certificates::{CertificateFacts, Pair, TimeLeft, pem_file, same_key, verify_trust_path};
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
 use zeroize::Zeroizing;
 
 /// The most characters of a name and of a namespace in Kubernetes.
@@ -34,6 +36,7 @@ pub struct SecretRequest<'a> {
 /// # Errors
 /// - The pair cannot be used or has expired.
 /// - The certificate is a CA's, or the key is.
+/// - `ca` is no CA, or did not sign the chain.
 /// - A name is not valid in Kubernetes.
 pub fn secret(request: &SecretRequest<'_>) -> anyhow::Result<Secret> {
     certificates::install_provider();
@@ -62,6 +65,9 @@ pub fn secret(request: &SecretRequest<'_>) -> anyhow::Result<Secret> {
         "{} is also the key of a CA, which must not be in a Secret: issue a certificate with a key of its own",
         request.key.display()
     );
+    if let (Some(file), Some(cas)) = (request.ca, &root) {
+        check_ca(file, cas, &pair)?;
+    }
     let key = pem_file::key_to_pem(&pem_file::private_key(request.key)?);
     let data = |name: &str, pem: &str| format!("  {name}: {}\n", STANDARD.encode(pem));
     let mut yaml =
@@ -80,8 +86,23 @@ pub fn secret(request: &SecretRequest<'_>) -> anyhow::Result<Secret> {
     Ok(Secret::new(yaml.as_str()))
 }
 
+/// Clients that trust only these CAs must accept the chain.
+fn check_ca(file: &Path, cas: &[CertificateDer<'static>], pair: &Pair) -> anyhow::Result<()> {
+    let shown = file.display();
+    let is_ca = |der: &CertificateDer<'_>| CertificateFacts::of(der).is_ok_and(|facts| facts.is_ca);
+    anyhow::ensure!(
+        cas.iter().all(is_ca),
+        "{shown} has a certificate that is no CA's: give only the CA with --ca"
+    );
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(cas.iter().cloned());
+    verify_trust_path(pair.chain(), pair.leaf(), roots).map_err(|error| {
+        anyhow::anyhow!("the CA in {shown} did not sign the chain ({error}): give the one that did with --ca")
+    })
+}
+
 /// The root at the end of a chain.
-fn last_root(pair: &Pair) -> Option<rustls::pki_types::CertificateDer<'static>> {
+fn last_root(pair: &Pair) -> Option<CertificateDer<'static>> {
     let last = pair.chain().last()?;
     let facts = CertificateFacts::of(last).ok()?;
     (facts.is_ca && facts.is_self_issued()).then(|| last.clone())

@@ -20,10 +20,14 @@ const CA_BESIDE: [&str; 2] = ["ca.crt", "ca.pem"];
 /// The file cannot be read or has no certificate, or a file that is given cannot be read.
 pub fn file(certificate: &Path, key: Option<&Path>, ca: Option<&Path>) -> anyhow::Result<Shown> {
     certificates::install_provider();
-    let chain = pem_file::chain(certificate)?;
     let beside = certificate.with_extension("key");
     let key = key.map(Path::to_owned).or_else(|| beside.is_file().then_some(beside));
-    let mut shown = judged(certificate.display().to_string(), &chain, &roots(certificate, ca)?)?;
+    pair(certificate, key, &Roots::AlsoSent(roots(certificate, ca)?))
+}
+
+fn pair(certificate: &Path, key: Option<PathBuf>, roots: &Roots) -> anyhow::Result<Shown> {
+    let chain = pem_file::chain(certificate)?;
+    let mut shown = judged(certificate.display().to_string(), &chain, roots)?;
     if let Some(key) = key {
         shown.key_file = Some(key.clone());
         match Pair::read(certificate, &key) {
@@ -42,15 +46,18 @@ pub fn file(certificate: &Path, key: Option<&Path>, ca: Option<&Path>) -> anyhow
 /// # Errors
 /// A file cannot be read or has no certificate.
 pub fn configured(settings: &Settings) -> anyhow::Result<Vec<Shown>> {
+    certificates::install_provider();
     let mut files: Vec<(PathBuf, PathBuf)> =
         settings.tls.pairs.iter().map(|pair| (pair.certificate.clone(), pair.key.clone())).collect();
-    if files.is_empty() {
-        files.push((settings.state_dir.join("tls.crt"), settings.state_dir.join("tls.key")));
-    }
     let mut all: Vec<_> = files
         .iter()
         .map(|(certificate, key)| file(certificate, Some(key), None))
         .collect::<Result<_, _>>()?;
+    if files.is_empty() {
+        let (certificate, key) = (settings.state_dir.join("tls.crt"), settings.state_dir.join("tls.key"));
+        all.push(pair(&certificate, Some(key.clone()), &made_ca(&settings.state_dir)?)?);
+        files.push((certificate, key));
+    }
     let host = without_port(&settings.hostname).trim_matches(['[', ']']);
     let covered = files.iter().any(|(file, _)| {
         pem_file::chain(file).is_ok_and(|chain| chain.first().is_some_and(|leaf| covers_host(leaf, host)))
@@ -63,6 +70,21 @@ pub fn configured(settings: &Settings) -> anyhow::Result<Vec<Shown>> {
     Ok(all)
 }
 
+/// The root of the certificate that the gateway makes: clients are told to trust `ca.pem`, and nothing else.
+fn made_ca(state_dir: &Path) -> anyhow::Result<Roots> {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(pem_file::chain(&state_dir.join("ca.pem"))?);
+    Ok(Roots::Only(roots))
+}
+
+/// The roots that may be at the end of a chain.
+pub(super) enum Roots {
+    /// These, and those that are sent with the chain.
+    AlsoSent(RootCertStore),
+    /// Only these.
+    Only(RootCertStore),
+}
+
 /// What a chain says, and what is wrong with it.
 ///
 /// # Errors
@@ -70,7 +92,7 @@ pub fn configured(settings: &Settings) -> anyhow::Result<Vec<Shown>> {
 pub(super) fn judged(
     source: String,
     chain: &[CertificateDer<'static>],
-    roots: &RootCertStore,
+    roots: &Roots,
 ) -> anyhow::Result<Shown> {
     let facts: Result<Vec<_>, _> = chain.iter().map(|der| CertificateFacts::of(der)).collect();
     let facts = facts.with_context(|| format!("{source} is damaged"))?;
@@ -82,6 +104,10 @@ pub(super) fn judged(
         match TimeLeft::of(facts) {
             TimeLeft::Days(_) => {}
             TimeLeft::FewDays(days) => shown.warnings.push(format!("{whose} {}", few(days))),
+            TimeLeft::Expired if position > 0 => {
+                // If clients need it, the chain is not whole.
+                shown.warnings.push(format!("{whose} has expired: leave it out, or replace it"));
+            }
             TimeLeft::Expired => shown.problems.push(format!("{whose} has expired: replace it")),
             TimeLeft::NotYet => {
                 shown.problems.push(format!("{whose} is not valid yet: correct the clock, or wait"));
@@ -96,16 +122,32 @@ pub(super) fn judged(
             "it has no name that clients look at (subjectAltName): issue one with `quay-gateway certs issue --san`".into(),
         );
     }
-    let mut roots = roots.clone();
-    let own = chain.iter().zip(&shown.certificates).skip(1);
-    roots.add_parsable_certificates(
-        own.filter(|(_, facts)| facts.is_ca && facts.is_self_issued()).map(|(der, _)| der.clone()),
-    );
+    let only = matches!(roots, Roots::Only(_));
+    let roots = match roots {
+        Roots::Only(roots) => roots.clone(),
+        Roots::AlsoSent(roots) => {
+            let mut roots = roots.clone();
+            let is_root = |facts: &CertificateFacts| {
+                facts.is_ca && facts.is_self_issued() && TimeLeft::of(facts) != TimeLeft::Expired
+            };
+            let sent = chain.iter().zip(&shown.certificates).skip(1);
+            roots.add_parsable_certificates(
+                sent.filter(|(_, facts)| is_root(facts)).map(|(der, _)| der.clone()),
+            );
+            roots
+        }
+    };
     match verify_trust_path(chain, &leaf, roots) {
         Ok(()) => shown.chain_whole = Some(true),
         Err(error) => {
             shown.chain_whole = Some(false);
             let last = shown.certificates.last().unwrap_or(&leaf);
+            if only {
+                shown.problems.push(format!(
+                    "ca.pem did not sign it ({error}): put ca.key of that CA beside ca.pem, and the gateway makes another"
+                ));
+                return Ok(shown);
+            }
             shown.problems.push(format!(
                 "the chain leads to no root ({error}): add the certificate of {}, or name the CA with --ca",
                 last.issuer

@@ -1,12 +1,15 @@
 //! `certs trust`: what each client needs to trust the gateway.
 
 use std::fmt;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use anyhow::Context as _;
 use certificates::{CertificateFacts, SubjectName, pem_file};
 use config::Settings;
+
+use crate::clients::config_map;
 
 /// The most hosts for which the text is printed.
 pub const HOSTS_MAX: usize = 100;
@@ -26,8 +29,11 @@ impl FromStr for TrustedHost {
             }
             _ => (text, None),
         };
-        if port.is_some_and(|port| port.parse::<u16>().is_err()) {
-            return Err("the port is no number: write HOST or HOST:PORT".into());
+        let is_port = |port: &str| {
+            port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok_and(|port| port > 0)
+        };
+        if !port.is_none_or(is_port) {
+            return Err("the port is no number from 1 to 65535: write HOST or HOST:PORT".into());
         }
         match host.parse::<SubjectName>() {
             Ok(SubjectName::Host(name)) if name.starts_with('*') => {
@@ -55,14 +61,15 @@ pub struct TrustRequest<'a> {
 }
 
 /// The file of the CA that clients of this configuration must trust: the one that the gateway makes, `ca.crt` beside
-/// `tls.certificate`, or the end of that chain.
+/// `tls.certificate`, or the end of that chain. An empty `ca.crt`, as cert-manager writes it for a public CA, is none.
 #[must_use]
 pub fn ca_of(settings: &Settings) -> PathBuf {
     match settings.tls.pairs.first() {
         None => settings.state_dir.join("ca.pem"),
         Some(pair) => {
             let beside = pair.certificate.with_file_name("ca.crt");
-            if beside.is_file() { beside } else { pair.certificate.clone() }
+            let is_there = fs::metadata(&beside).is_ok_and(|found| found.is_file() && found.len() > 0);
+            if is_there { beside } else { pair.certificate.clone() }
         }
     }
 }
@@ -89,7 +96,7 @@ pub fn trust(request: &TrustRequest<'_>) -> anyhow::Result<String> {
     for host in request.hosts {
         text.push_str(&of_host(host));
     }
-    text.push_str(&openshift(request.hosts));
+    text.push_str(&openshift(request.hosts, &pem_file::chain_to_pem(std::slice::from_ref(der))));
     text.push_str(
         "\n# every program of a machine\n\
          Debian, Ubuntu  cp ca.crt /usr/local/share/ca-certificates/quay-gateway.crt && update-ca-certificates\n\
@@ -104,29 +111,28 @@ fn of_host(host: &TrustedHost) -> String {
         "\n# {host}\n\
          podman, skopeo, CRI-O  /etc/containers/certs.d/{host}/ca.crt\n\
          docker                 /etc/docker/certs.d/{host}/ca.crt\n\
-         containerd             /etc/containerd/certs.d/{host}/ca.crt and, in the same folder, hosts.toml:\n\
-         \x20   server = \"https://{host}\"\n\
-         \x20   ca = \"/etc/containerd/certs.d/{host}/ca.crt\"\n\
-         \x20   [host.\"https://{host}\"]\n\
-         \x20     ca = \"/etc/containerd/certs.d/{host}/ca.crt\"\n\
-         \x20 and config_path = \"/etc/containerd/certs.d\" in /etc/containerd/config.toml\n"
+         containerd             hosts.toml and ca.crt in /etc/containerd/certs.d/{host}; to get them:\n\
+         \x20 quay-gateway clients containerd --as name --gateway {host} --ca ca.crt\n"
     )
 }
 
-fn openshift(hosts: &[TrustedHost]) -> String {
-    // A key of a ConfigMap has no colon.
-    let keys: Vec<_> = hosts
-        .iter()
-        .map(|host| format!("--from-file={}=ca.crt", host.0.replace(['[', ']'], "").replace(':', "..")))
-        .collect();
+/// The ConfigMap is that of `clients openshift`.
+fn openshift(hosts: &[TrustedHost], ca: &str) -> String {
+    // A key of a ConfigMap has no bracket.
+    let named = hosts.iter().filter(|host| !host.0.contains('['));
+    let entries: Vec<_> = named.map(|host| (host.0.as_str(), ca)).collect();
+    if entries.is_empty() {
+        return String::new();
+    }
     format!(
-        "\n# OpenShift: all nodes, and the cluster's own image imports\n\
-         oc create configmap quay-gateway-ca -n openshift-config {}\n\
-         oc patch image.config.openshift.io/cluster --type=merge \\\n\
-         \x20 -p '{{\"spec\":{{\"additionalTrustedCA\":{{\"name\":\"quay-gateway-ca\"}}}}}}'\n\
-         If additionalTrustedCA names a ConfigMap already (oc get image.config.openshift.io/cluster -o yaml), add the keys\n\
-         to that one instead.\n",
-        keys.join(" ")
+        "\n# OpenShift: all nodes, and the cluster's own image imports. Save this as quay-gateway-ca.yaml, and run:\n\
+         #   oc apply -f quay-gateway-ca.yaml\n\
+         #   oc patch image.config.openshift.io/cluster --type=merge \\\n\
+         #     -p '{{\"spec\":{{\"additionalTrustedCA\":{{\"name\":\"quay-gateway-ca\"}}}}}}'\n\
+         # If additionalTrustedCA names a ConfigMap already (oc get image.config.openshift.io/cluster -o yaml), add the\n\
+         # keys to that one instead. To use the gateway as a mirror: quay-gateway clients openshift\n\
+         {}",
+        config_map(&entries)
     )
 }
 
@@ -144,6 +150,8 @@ mod tests {
         for (text, wanted) in [
             ("https://registry.example.com", "no scheme"),
             ("registry.example.com:x", "no number"),
+            ("registry.example.com:+443", "no number"),
+            ("registry.example.com:0", "no number"),
             ("*.apps.example.com", "wildcard"),
             ("a b", "no host name"),
         ] {
@@ -155,10 +163,12 @@ mod tests {
     #[test]
     fn a_port_is_written_as_openshift_demands() {
         let hosts = ["a.example.com:8443", "b.example.com"].map(|host| host.parse().expect("a host"));
-        let text = openshift(&hosts);
-        assert!(
-            text.contains("--from-file=a.example.com..8443=ca.crt --from-file=b.example.com=ca.crt"),
-            "{text}"
-        );
+        let pem = "-----BEGIN CERTIFICATE-----\nZ2F0ZXdheQ==\n-----END CERTIFICATE-----\n";
+        let text = openshift(&hosts, pem);
+        let object: serde_json::Value = serde_saphyr::from_str(&text).expect("YAML");
+        let data = serde_json::json!({ "a.example.com..8443": pem, "b.example.com": pem });
+        assert_eq!(object["data"], data);
+        assert_eq!(object["metadata"]["name"], "quay-gateway-ca");
+        assert_eq!(openshift(&["[::1]:8443".parse().expect("a host")], pem), "");
     }
 }

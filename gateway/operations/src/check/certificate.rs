@@ -41,6 +41,11 @@ pub(super) async fn check(settings: &Settings) -> Result<((), Option<StepNote>),
     for (files, pair) in files.iter().zip(&pairs) {
         let file = files.certificate.display();
         match time_left(pair) {
+            TimeLeft::Expired if TimeLeft::of(pair.leaf()) != TimeLeft::Expired => {
+                note = Some(StepNote::Warning(format!(
+                    "an intermediate certificate in {file} has expired: replace it, or leave it out"
+                )));
+            }
             TimeLeft::Expired => {
                 return Err(explained(
                     format!("{file} has expired"),

@@ -91,7 +91,7 @@ fn by_name(plan: &Plan<'_>) -> ClientFile {
     let comment = Comment {
         what: format!("quay-gateway, for containerd: pulls and pushes images that are named {gateway}/…."),
         images: plan.images_by_name(),
-        changes: format!("whom containerd trusts as {gateway}. No other registry is concerned."),
+        changes: format!("which CA containerd accepts for {gateway}. No other registry is concerned."),
         nodes: "no drain, no reboot. containerd reads this file at each pull, without a restart.".to_owned(),
         undo: "remove this folder.".to_owned(),
         more,
@@ -128,7 +128,7 @@ fn trusted(
     let comment = Comment {
         what: format!("quay-gateway, for containerd: the CA of {of}, which hosts.toml beside it names."),
         images,
-        changes: format!("whom containerd trusts as {of}, beside the roots of the system."),
+        changes: format!("which CA containerd accepts for {of}, in addition to the system's."),
         nodes: "no drain, no reboot. containerd reads this file at each pull, without a restart.".to_owned(),
         undo: "remove this file together with hosts.toml.".to_owned(),
         more: Vec::new(),

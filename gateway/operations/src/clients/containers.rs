@@ -79,7 +79,9 @@ fn trusted(of: &RegistryName, ca: &TrustedCa, tool: Tool, images: String) -> Cli
     let comment = Comment {
         what: format!("quay-gateway, for {tool}: the CA of {of}."),
         images,
-        changes: format!("whom {tool} and its kin trust as {of}, beside the roots of the system."),
+        changes: format!(
+            "which CA podman, buildah, skopeo and CRI-O of this machine accept for {of}, in addition to the system's."
+        ),
         nodes: format!("no drain, no reboot. {tool} reads this file at each pull, without a restart."),
         undo: "remove this file.".to_owned(),
         more: Vec::new(),

@@ -12,7 +12,7 @@ pub(super) fn configuration(plan: &Plan<'_>) -> Configuration {
     let comment = Comment {
         what: format!("quay-gateway, for docker: the CA of {gateway}."),
         images: plan.images_by_name(),
-        changes: format!("whom the Docker daemon trusts as {gateway}, beside the roots of the system."),
+        changes: format!("which CA the Docker daemon accepts for {gateway}, in addition to the system's."),
         nodes: "no drain, no reboot. docker reads this file at each pull, without a restart.".to_owned(),
         undo: "remove this file.".to_owned(),
         more: vec![(

@@ -16,6 +16,7 @@ mod write;
 
 use std::fmt::Write as _;
 
+pub(crate) use openshift::config_map;
 pub use registry_name::{RegistryName, RegistryNameError};
 pub use trusted_ca::TrustedCa;
 pub use write::{Written, write};

@@ -40,8 +40,8 @@ pub(super) fn configuration(plan: &Plan<'_>) -> Configuration {
 }
 
 /// The key of a registry in the ConfigMap: a key cannot have a colon.
-fn key(registry: &RegistryName) -> String {
-    registry.as_str().replace(':', "..")
+fn key(registry: &str) -> String {
+    registry.replace(':', "..")
 }
 
 /// The registries whose CAs are named.
@@ -63,18 +63,22 @@ fn trusted_ca(plan: &Plan<'_>, entries: &[(&RegistryName, &TrustedCa)]) -> Clien
         ),
         more: vec![("Apply", unbroken(&format!("oc apply -f {CA}")))],
     };
-    let data: String = entries.iter().map(|(registry, ca)| entry(registry, ca)).collect();
-    let text = format!(
-        "{}\napiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {CONFIG_MAP}\n  namespace: openshift-config\n\
-         data:\n{data}",
-        comment.text()
-    );
+    let entries: Vec<_> = entries.iter().map(|(registry, ca)| (registry.as_str(), ca.pem())).collect();
+    let text = format!("{}\n{}", comment.text(), config_map(&entries));
     ClientFile { path: CA.to_owned(), text }
 }
 
-fn entry(registry: &RegistryName, ca: &TrustedCa) -> String {
-    let lines: String = ca.pem().lines().map(|line| format!("    {line}\n")).collect();
-    format!("  \"{}\": |\n{lines}", key(registry))
+/// The ConfigMap for registries, as `HOST` or `HOST:PORT`, and the CA of each in PEM.
+pub(crate) fn config_map(entries: &[(&str, &str)]) -> String {
+    let entry = |(registry, ca): &(&str, &str)| {
+        let lines: String = ca.lines().map(|line| format!("    {line}\n")).collect();
+        format!("  \"{}\": |\n{lines}", key(registry))
+    };
+    let data: String = entries.iter().map(entry).collect();
+    format!(
+        "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {CONFIG_MAP}\n  namespace: openshift-config\n\
+         data:\n{data}"
+    )
 }
 
 fn image_config_patch(plan: &Plan<'_>) -> ClientFile {
@@ -107,7 +111,8 @@ fn image_config_patch(plan: &Plan<'_>) -> ClientFile {
 fn digest_mirror_set(plan: &Plan<'_>, registry: &RegistryName) -> ClientFile {
     let nodes = format!(
         "creating it neither drains nor reboots: CRI-O is reloaded. Changing or deleting it {DRAINS} (Red Hat's \
-         documentation, Image configuration resources)."
+         documentation, Image configuration resources). With hosted control planes, mirrors are set at the \
+         HostedCluster, and every change replaces the nodes."
     );
     let kind = MirrorSet {
         kind: "ImageDigestMirrorSet",
@@ -199,14 +204,16 @@ fn next(plan: &Plan<'_>, files: &[ClientFile]) -> Vec<String> {
         say(&format!("# {SYSTEM_ROOTS}"));
     }
     if has(PULL_SECRET) {
-        say("# The pull secret, in files that only you can read. It is set only if the filter succeeds.");
-        say("umask 077");
-        say("oc get secret/pull-secret -n openshift-config \\");
-        say("  --template='{{index .data \".dockerconfigjson\" | base64decode}}' > pull-secret.json");
-        say(&format!("jq -f {PULL_SECRET} pull-secret.json > pull-secret-new.json \\"));
-        say("  && oc set data secret/pull-secret -n openshift-config \\");
-        say("  --from-file=.dockerconfigjson=pull-secret-new.json");
-        say("rm pull-secret.json pull-secret-new.json");
+        say("# The pull secret, in a folder that only you can read. It is set only if the filter succeeds.");
+        say("(");
+        say("  dir=$(mktemp -d) && trap 'rm -r \"$dir\"' EXIT &&");
+        say("  oc get secret/pull-secret -n openshift-config \\");
+        say("    --template='{{index .data \".dockerconfigjson\" | base64decode}}' > \"$dir/old\" &&");
+        say(&format!("  jq -f {PULL_SECRET} \"$dir/old\" > \"$dir/new\" &&"));
+        say(
+            "  oc set data secret/pull-secret -n openshift-config --from-file=.dockerconfigjson=\"$dir/new\"",
+        );
+        say(")");
     } else {
         say(&format!("# Private images need an entry for {} in openshift-config/pull-secret.", plan.gateway));
     }

@@ -7,15 +7,17 @@ use std::path::Path;
 use anyhow::{Context as _, bail, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use config::{Roots, Settings, roots};
+use certificates::CertificateFacts;
+use config::{Roots, Settings, roots, roots_of};
 use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+
+use crate::certs::ca_of;
 
 /// The most bytes of a file with a CA. A ConfigMap, into which it must fit, has at most 1 MiB.
 const FILE_MAX: u64 = 256 * 1024;
 /// The characters of a line of PEM (RFC 7468).
 const PEM_LINE: usize = 64;
-/// The CA that the gateway makes if the configuration names no certificate, in `state_dir`.
-const MADE_CA: &str = "ca.pem";
 
 /// Certificates that clients must trust, without anything else that their file held.
 #[derive(Clone, PartialEq, Eq)]
@@ -50,20 +52,23 @@ impl TrustedCa {
             !has_private_key(&bytes),
             "{shown} holds a private key, which must not reach a client: name a file with only the CA's certificate"
         );
-        Self::of_file(file)?.with_context(|| {
+        // The bytes that were read, because a pipe gives them only once.
+        let certificates = usable(roots_of(bytes), file)?;
+        Self::of(&certificates).with_context(|| {
             format!("{shown} holds no certificate: name the CA's certificate, in PEM (BEGIN CERTIFICATE)")
         })
     }
 
-    /// What clients of this gateway must trust: the CA in `state_dir` if the gateway makes its own certificate, or
-    /// the last certificate of `tls.certificate` if that signed itself. `None` if it did not: then clients trust
-    /// the gateway if they trust the CA that signed it.
+    /// What clients of this gateway must trust: the CA in `state_dir` if the gateway makes its own certificate, else
+    /// `ca.crt` beside `tls.certificate`, or the last certificate of `tls.certificate` if that signed itself. `None` if
+    /// it did not: then clients trust the gateway if they trust the CA that signed it.
     ///
     /// # Errors
     /// The file cannot be read, or holds a certificate that cannot be used.
     pub fn of_gateway(settings: &Settings) -> anyhow::Result<Option<Self>> {
+        let file = ca_of(settings);
         let Some(tls) = settings.tls.pairs.first() else {
-            let made = settings.state_dir.join(MADE_CA);
+            let made = file;
             let absent = std::fs::metadata(&made).is_err_and(|error| error.kind() == ErrorKind::NotFound);
             ensure!(
                 !absent,
@@ -72,7 +77,12 @@ impl TrustedCa {
             );
             return Self::read(&made).map(Some);
         };
-        let chain = usable(&tls.certificate)?;
+        if file != tls.certificate {
+            return Self::read(&file).map(Some);
+        }
+        let read =
+            roots(&file).with_context(|| format!("cannot read certificates from {}", file.display()))?;
+        let chain = usable(read, &file)?;
         let Some(last) = chain.last() else { return Ok(None) };
         let signed_itself = x509_parser::parse_x509_certificate(last)
             .is_ok_and(|(_, parsed)| parsed.issuer().as_raw() == parsed.subject().as_raw());
@@ -85,21 +95,30 @@ impl TrustedCa {
         &self.pem
     }
 
+    /// Whether one of the certificates is a CA or names itself as its issuer. If none does, some clients refuse what
+    /// it signed (OpenSSL: error 20).
+    #[must_use]
+    pub fn is_ca(&self) -> bool {
+        let facts = CertificateDer::pem_slice_iter(self.pem.as_bytes()).flatten();
+        facts
+            .filter_map(|der| CertificateFacts::of(&der).ok())
+            .any(|facts| facts.is_ca || facts.is_self_issued())
+    }
+
     #[cfg(test)]
     pub(super) fn of_pem(pem: &str) -> Self {
         Self { pem: pem.to_owned() }
     }
 
-    fn of_file(file: &Path) -> anyhow::Result<Option<Self>> {
-        let pem: String = usable(file)?.iter().map(|certificate| pem(certificate)).collect();
-        Ok((!pem.is_empty()).then_some(Self { pem }))
+    fn of(certificates: &[CertificateDer<'_>]) -> Option<Self> {
+        let pem: String = certificates.iter().map(|certificate| pem(certificate)).collect();
+        (!pem.is_empty()).then_some(Self { pem })
     }
 }
 
 /// The certificates of a file, all of which must be usable.
-fn usable(file: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
-    let Roots { certificates, unusable } =
-        roots(file).with_context(|| format!("cannot read certificates from {}", file.display()))?;
+fn usable(read: Roots, file: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
+    let Roots { certificates, unusable } = read;
     if unusable > 0 && !certificates.is_empty() {
         bail!(
             "{} of the certificates in {} cannot be used: remove them, or repair their lines",
@@ -170,6 +189,25 @@ mod tests {
     }
 
     #[test]
+    fn a_pipe_is_read_once() {
+        let pem = ca().pem().replace("\r\n", "\n");
+        let (reader, mut writer) = std::io::pipe().expect("a pipe");
+        std::io::Write::write_all(&mut writer, pem.as_bytes()).expect("fits into the pipe");
+        drop(writer);
+        let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&reader));
+        assert_eq!(TrustedCa::read(Path::new(&path)).expect("a CA").pem, pem);
+    }
+
+    #[test]
+    fn a_leaf_is_no_ca() {
+        let ca = ca();
+        let leaf = CertificateParams::new(vec!["edge.example.com".to_owned()]).expect("a name");
+        let leaf = leaf.signed_by(&KeyPair::generate().expect("a key"), &ca).expect("signed").pem();
+        assert!(!TrustedCa::of_pem(&leaf).is_ca());
+        assert!(TrustedCa::of_pem(&format!("{leaf}{}", ca.pem())).is_ca());
+    }
+
+    #[test]
     fn a_file_without_a_usable_certificate_is_refused() {
         let pem = ca().pem();
         assert!(read("").expect_err("empty").contains("holds no certificate"));
@@ -183,8 +221,19 @@ mod tests {
 
     /// The CA of a gateway with this chain as its `tls.certificate`, or with its own.
     fn of_gateway(chain: Option<&str>, made: Option<&str>) -> Result<Option<String>, String> {
+        of_gateway_beside(chain, made, None)
+    }
+
+    fn of_gateway_beside(
+        chain: Option<&str>,
+        made: Option<&str>,
+        beside: Option<&str>,
+    ) -> Result<Option<String>, String> {
         let dir = tempfile::tempdir().expect("a folder");
         let at = |name: &str| dir.path().join(name);
+        if let Some(beside) = beside {
+            std::fs::write(at("ca.crt"), beside).expect("writes");
+        }
         let tls = chain.map_or(String::new(), |chain| {
             std::fs::write(at("tls.crt"), chain).expect("writes");
             std::fs::write(at("tls.key"), "").expect("writes");
@@ -214,6 +263,9 @@ mod tests {
         assert_eq!(of_gateway(None, Some(&pem)), Ok(Some(pem.clone())));
         assert_eq!(of_gateway(Some(&format!("{leaf}{pem}")), None), Ok(Some(pem.clone())));
         assert_eq!(of_gateway(Some(&leaf), None), Ok(None), "the CA is not in the chain");
+        // As cert-manager writes it: the CA lies beside the chain. Its ACME issuers leave an empty file there.
+        assert_eq!(of_gateway_beside(Some(&leaf), None, Some(&pem)), Ok(Some(pem.clone())));
+        assert_eq!(of_gateway_beside(Some(&leaf), None, Some("")), Ok(None));
         let none = of_gateway(None, None).expect_err("not made yet");
         assert!(none.contains("Start it, or name the CA with --ca"), "{none}");
     }

@@ -1,16 +1,24 @@
 //! Writes a client's files below a folder, which may be `/`.
 
 use std::ffi::OsString;
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 
 use super::ClientFile;
 
-/// What `--force` appends to the name of a file that it replaces.
+/// What `--force` appends to the name of a file that it replaces. Further ones get `.orig.1` and so on.
 const KEPT: &str = ".orig";
+
+/// The most files that are kept of one name.
+const KEPT_MAX: usize = 10;
+
+/// Clients run as any user, and one file that they cannot read stops them. So the process's umask does not count.
+const FILE_MODE: u32 = 0o644;
+const FOLDER_MODE: u32 = 0o755;
 
 /// What happened to a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,7 +27,7 @@ pub enum Written {
     New,
     /// It was there with the same contents, and was not touched.
     Same,
-    /// Another one was there. What was there at first is kept in this file.
+    /// Another one was there. It is kept in this file.
     Replaced(PathBuf),
 }
 
@@ -30,15 +38,16 @@ struct Step<'a> {
     old: Option<Vec<u8>>,
 }
 
-/// Writes the files below `dir`, each as a whole. Folders are made.
+/// Writes the files below `dir`, each as a whole. Folders are made. Everybody can read the new files and folders,
+/// whatever the umask is.
 ///
 /// A file that is there with other contents is not replaced without `force`; then no file is written at all. With
-/// `force`, the old one is kept beside it with `.orig` after its name. A file of that name is never replaced, so it
-/// stays what was there at first.
+/// `force`, the old one is kept beside it with `.orig` after its name, or `.orig.1` to `.orig.9` if other contents are
+/// kept there already.
 ///
 /// # Errors
-/// A file is there with other contents (without `force`), is a folder or a symbolic link, or cannot be read or
-/// written. Files that were written before stay.
+/// A file is there with other contents (without `force`), is a folder or a symbolic link, cannot be read or written, or
+/// ten files of its name are kept. Files that were written before stay.
 pub fn write(files: &[ClientFile], dir: &Path, force: bool) -> anyhow::Result<Vec<(PathBuf, Written)>> {
     let steps = files.iter().map(|file| Step::of(file, dir)).collect::<anyhow::Result<Vec<_>>>()?;
     let differing: Vec<_> = steps.iter().filter(|step| step.differs()).collect();
@@ -84,24 +93,43 @@ impl<'a> Step<'a> {
             None => Written::New,
         };
         if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+            make_folders(folder).with_context(|| format!("cannot make {}", folder.display()))?;
         }
-        atomic_file::write(&path, text.as_bytes(), atomic_file::SHARED)
+        atomic_file::write_exact(&path, text.as_bytes(), FILE_MODE)
             .with_context(|| format!("cannot write {}", path.display()))?;
         Ok((path, written))
     }
 }
 
-/// Keeps the old contents of a file, unless earlier ones are kept already.
+/// Makes a folder and the folders above it that are missing.
+fn make_folders(folder: &Path) -> io::Result<()> {
+    let missing: Vec<_> =
+        folder.ancestors().take_while(|folder| *folder != Path::new("") && !folder.exists()).collect();
+    fs::create_dir_all(folder)?;
+    missing.iter().try_for_each(|made| fs::set_permissions(made, Permissions::from_mode(FOLDER_MODE)))
+}
+
+/// Keeps the old contents of a file, for those who could read it, unless they are kept already. Returns the path.
 fn keep(path: &Path, old: &[u8]) -> anyhow::Result<PathBuf> {
-    let mut name = OsString::from(path);
-    name.push(KEPT);
-    let kept = PathBuf::from(name);
-    if !kept.exists() {
-        atomic_file::write(&kept, old, atomic_file::SHARED)
-            .with_context(|| format!("cannot write {}", kept.display()))?;
+    for number in 0..KEPT_MAX {
+        let mut name = OsString::from(path);
+        name.push(KEPT);
+        if number > 0 {
+            name.push(format!(".{number}"));
+        }
+        let kept = PathBuf::from(name);
+        match fs::read(&kept) {
+            Ok(contents) if contents == old => return Ok(kept),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let mode = fs::metadata(path).map(|found| found.permissions().mode() & 0o777);
+                mode.and_then(|mode| atomic_file::write_exact(&kept, old, mode))
+                    .with_context(|| format!("cannot write {}", kept.display()))?;
+                return Ok(kept);
+            }
+            Ok(_) | Err(_) => {}
+        }
     }
-    Ok(kept)
+    bail!("{KEPT_MAX} files {}{KEPT}* are kept already: move them away", path.display())
 }
 
 #[cfg(test)]
@@ -140,13 +168,32 @@ mod tests {
         let error = write(&[file("x", "1"), file("y", "2")], dir.path(), false).expect_err("is there");
         assert!(format!("{error:#}").contains("with --force"), "{error:#}");
         assert_eq!(names(dir.path()), ["y"]);
-        for (text, kept) in [("2", "theirs"), ("3", "theirs")] {
+        fs::set_permissions(at("y"), Permissions::from_mode(0o600)).expect("set");
+        for (text, kept, was) in [
+            ("2", "y.orig", "theirs"),
+            ("3", "y.orig.1", "2"),
+            ("theirs", "y.orig.2", "3"),
+            ("4", "y.orig", "theirs"),
+        ] {
             let written = write(&[file("y", text)], dir.path(), true).expect("replaces");
-            assert_eq!(written, [(at("y"), Written::Replaced(at("y.orig")))]);
+            assert_eq!(written, [(at("y"), Written::Replaced(at(kept)))]);
             assert_eq!(fs::read_to_string(at("y")).expect("is there"), text);
-            assert_eq!(fs::read_to_string(at("y.orig")).expect("is kept"), kept);
+            assert_eq!(fs::read_to_string(at(kept)).expect("is kept"), was);
         }
-        assert_eq!(names(dir.path()), ["y", "y.orig"]);
+        assert_eq!(names(dir.path()), ["y", "y.orig", "y.orig.1", "y.orig.2"]);
+        let mode = fs::metadata(at("y.orig")).expect("there").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "nobody else may read what was theirs");
+    }
+
+    #[test]
+    fn the_kept_files_are_bounded() {
+        let dir = tempfile::tempdir().expect("a folder");
+        for number in 0..=KEPT_MAX {
+            write(&[file("y", &number.to_string())], dir.path(), true).expect("writes");
+        }
+        let error = write(&[file("y", "one more")], dir.path(), true).expect_err("too many");
+        assert!(format!("{error:#}").contains("move them away"), "{error:#}");
+        assert_eq!(fs::read_to_string(dir.path().join("y")).expect("is there"), KEPT_MAX.to_string());
     }
 
     #[test]
