@@ -62,7 +62,8 @@ impl Machine {
             ensure!(mode & 0o7777 == expected, "{path} has mode {:o}", mode & 0o7777);
         }
         // Debian's pages are compressed.
-        let pages = ["quay-gateway.1", "quay-gateway.1.gz"].map(|page| self.at("usr/share/man/man1").join(page));
+        let pages =
+            ["quay-gateway.1", "quay-gateway.1.gz"].map(|page| self.at("usr/share/man/man1").join(page));
         ensure!(pages.iter().any(|page| page.exists()), "there is no manual page");
         Ok(())
     }

@@ -175,7 +175,7 @@ impl Connection {
             }
             Ok(Err(error)) if lacks_certificate(&error) => {
                 self.gateway.metrics.handshake_failed("client_certificate");
-                tracing::info!(peer = %self.peer, %error, "the client shows no certificate that tls.client_ca signed");
+                tracing::debug!(peer = %self.peer, %error, "the client shows no certificate that tls.client_ca signed");
             }
             Ok(Err(error)) => {
                 self.gateway.metrics.handshake_failed("broken");

@@ -1,11 +1,12 @@
 //! Cached blobs as sources of copies.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 
 use backends::Digest;
 use futures_util::StreamExt;
 use replication::Local as _;
+use tokio::sync::oneshot;
 
 use super::{fill, is_hit, open, reopen, until};
 use crate::unremoved::Unremoved;
@@ -99,16 +100,26 @@ async fn wrong_and_stuck(dir: &Path) -> PathBuf {
 /// stands for a disk on which calls that move or remove a file do not end.
 async fn assert_not_trusted_after_a_restart<T: Send + 'static>(
     dir: &Path,
-    cache: &Cache,
+    cache: &Arc<Cache>,
     finds_it: impl Future<Output = T> + Send + 'static,
 ) {
-    let hang = cache.placing.lock();
+    let hangs = Arc::clone(cache);
+    let (end, ended) = mpsc::channel::<()>();
+    let (begin, begun) = oneshot::channel();
+    let hang = std::thread::spawn(move || {
+        let _placing = hangs.placing.lock();
+        begin.send(()).expect("is waited for");
+        // Ends when `end` is dropped.
+        let _ = ended.recv();
+    });
+    begun.await.expect("the lock is held");
     let finding = tokio::spawn(finds_it);
     let list = dir.join("unremoved");
     let restarted = || Unremoved::read(&list).and_then(|unremoved| cache.layout.recover(unremoved.digests()));
     until("a restart does not trust the file", || restarted().expect("reads").is_empty()).await;
     assert!(cache.layout.blob(&Digest::of(b"hello")).exists(), "it is in its place");
-    drop(hang);
+    drop(end);
+    hang.join().expect("ends");
     finding.await.expect("ends");
     until("it waits to be hashed", || restarted().expect("reads").len() == 1).await;
 }
