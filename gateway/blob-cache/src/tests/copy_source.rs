@@ -104,7 +104,7 @@ async fn assert_not_trusted_after_a_restart<T: Send + 'static>(
     finds_it: impl Future<Output = T> + Send + 'static,
 ) {
     let hangs = Arc::clone(cache);
-    let (end, ended) = mpsc::channel::<()>();
+    let (end, ended) = mpsc::sync_channel::<()>(0);
     let (begin, begun) = oneshot::channel();
     let hang = std::thread::spawn(move || {
         let _placing = hangs.placing.lock();
