@@ -132,7 +132,7 @@ async fn a_certificate_that_expires_soon_is_reported_at_start_and_measured() -> 
     let expires: u64 = measured(&gateway, &series).await?.parse()?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
     assert!((10 * 24 * 3600..11 * 24 * 3600).contains(&(expires - now)), "{expires} {now}");
-    assert!(!gateway.log().contains("no certificate is for a hostname"));
+    assert!(!gateway.log().contains("no certificate covers a configured hostname"));
 
     let check = gateway.command(&["check", "--output", "json"]).await?;
     let report: serde_json::Value = serde_json::from_slice(&check.stdout)?;
@@ -158,5 +158,5 @@ async fn a_certificate_that_expires_soon_is_reported_at_start_and_measured() -> 
         failed.contains("no certificate is for localhost") && failed.contains("other.example.com"),
         "{failed}"
     );
-    gateway.logged("no certificate is for a hostname").await
+    gateway.logged("no certificate covers a configured hostname").await
 }

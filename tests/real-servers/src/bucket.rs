@@ -19,7 +19,7 @@ use super::process::plain_client;
 
 /// The timeout until a new store accepts writes. It may refuse them for a moment, for example SeaweedFS until
 /// its volume server has registered.
-const CREATE_BOUND: Duration = Duration::from_secs(20);
+pub(super) const CREATE_BOUND: Duration = Duration::from_secs(20);
 
 /// A bucket, and the keys for it.
 #[derive(Clone)]

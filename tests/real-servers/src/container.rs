@@ -1,11 +1,15 @@
 //! A container of a Swift server. Its client shares no code with the drivers under test.
 
+use std::time::Duration;
+
 use anyhow::{Context as _, Result, ensure};
 use bytes::Bytes;
 use http::header::CONTENT_LENGTH;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
+use super::bucket::CREATE_BOUND;
 use super::keystone::{self, Keystone};
 use super::process::plain_client;
 
@@ -69,15 +73,22 @@ impl SwiftLogin {
 }
 
 impl Container {
-    /// Creates the container.
+    /// Creates the container. A Swift that has just started may answer 503 for a while.
     ///
     /// # Errors
-    /// The server refuses.
+    /// The server refuses, or has an error for longer than [`CREATE_BOUND`].
     pub(super) async fn create(login: SwiftLogin, name: &str) -> Result<Self> {
         let container = Self { name: name.to_owned(), login };
-        let status = container.send(Method::PUT, "", Bytes::new()).await?.status();
-        ensure!(status.is_success(), "{container:?} was not created: {status}");
-        Ok(container)
+        let end = Instant::now() + CREATE_BOUND;
+        loop {
+            let status = container.send(Method::PUT, "", Bytes::new()).await?.status();
+            if status.is_success() {
+                return Ok(container);
+            }
+            let again = status.is_server_error() && Instant::now() < end;
+            ensure!(again, "{container:?} was not created: {status}");
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
     }
 
     /// The bytes of an object. `None` if it does not exist.
