@@ -73,8 +73,8 @@ async fn the_client_that_a_trusted_proxy_names_is_the_client() -> Result<()> {
 #[tokio::test]
 async fn a_proxy_may_speak_for_itself() -> Result<()> {
     let (site, gateway) = start().await?;
-    let proxys = connect(&gateway, PROXY, FOR_ITSELF).await?;
-    assert_eq!(forwarded_for(&site, proxys).await?, "203.0.113.1");
+    let of_proxy = connect(&gateway, PROXY, FOR_ITSELF).await?;
+    assert_eq!(forwarded_for(&site, of_proxy).await?, "203.0.113.1");
     Ok(())
 }
 
