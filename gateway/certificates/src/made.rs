@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
-use config::without_port;
+use config::bare_host;
 
 use crate::authority::{Authority, certificate_of_ca, make_ca, signing_key};
 use crate::expiry;
@@ -92,7 +92,7 @@ fn cannot_create(dir: &Path) -> String {
 }
 
 fn hosts<S: AsRef<str>>(hostnames: &[S]) -> Vec<&str> {
-    hostnames.iter().map(|name| without_port(name.as_ref()).trim_matches(['[', ']'])).collect()
+    hostnames.iter().map(|name| bare_host(name.as_ref())).collect()
 }
 
 /// Makes a CA if there is none. A CA of which a part is missing is not replaced, because clients trust it.

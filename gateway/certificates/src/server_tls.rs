@@ -1,6 +1,5 @@
 //! The TLS configuration for clients, which follows its files while the gateway runs.
 
-use std::iter;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,7 +10,7 @@ use rustls::ServerConfig;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use config::{Settings, TlsPair, without_port};
+use config::{Settings, TlsPair, bare_host};
 
 use crate::by_name::ByName;
 use crate::client_ca::ClientCa;
@@ -88,8 +87,7 @@ impl ServerTls {
     /// A certificate, a key or `tls.client_ca` is missing or cannot be read, a key does not belong to its certificate,
     /// or a certificate cannot be made.
     pub fn open(settings: &Settings) -> anyhow::Result<Self> {
-        let hostnames: Vec<_> =
-            iter::once(&settings.hostname).chain(&settings.more_hostnames).cloned().collect();
+        let hostnames: Vec<_> = settings.hostnames().cloned().collect();
         let (made_in, files) = match settings.tls.pairs.is_empty() {
             true => {
                 let (certificate, key) = made::ensure(&settings.state_dir, &hostnames)?;
@@ -252,7 +250,7 @@ impl ServerTls {
             }
         }
         for hostname in &self.hostnames {
-            let host = without_port(hostname).trim_matches(['[', ']']);
+            let host = bare_host(hostname);
             if !state.pairs.iter().any(|pair| covers_host(&pair.value().chain()[0], host)) {
                 tracing::warn!(
                     hostname,

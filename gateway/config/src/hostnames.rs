@@ -65,7 +65,7 @@ fn checked(path: &Path, key: &str, line: Option<u64>, name: &str) -> Result<Stri
         return error(format!("{name}: leave out the dot at the end of the name"));
     }
     // As clients see it when they verify the gateway. A name may have an underscore.
-    match ServerName::try_from(host.trim_matches(['[', ']'])) {
+    match ServerName::try_from(bare_host(name)) {
         Ok(_) => Ok(name.to_owned()),
         Err(_) => error(format!("{name} is no host name and no address: letters, digits, dots and hyphens")),
     }
@@ -124,4 +124,9 @@ pub fn without_port(authority: &str) -> &str {
         Some((host, port)) if !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()) => host,
         _ => authority,
     }
+}
+
+/// The host of `host[:port]` as it stands in a certificate: an IPv6 address without its brackets.
+pub fn bare_host(authority: &str) -> &str {
+    without_port(authority).trim_matches(['[', ']'])
 }

@@ -39,7 +39,7 @@ pub use admin::AdminSettings;
 pub use bounds::{Limits, Timeouts};
 pub use build::{NoUsableZone, transport, unusable, zones};
 pub use file::RegistryKind;
-pub use hostnames::without_port;
+pub use hostnames::{bare_host, without_port};
 pub use instances::Instance;
 pub use journal::JournalSettings;
 pub use keys_set::keys_set;

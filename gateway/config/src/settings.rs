@@ -107,8 +107,12 @@ impl Settings {
     /// Whether clients may use another name than the registry's own, so that the registry's URLs must be rewritten.
     #[must_use]
     pub fn names_differ(&self) -> bool {
-        let mut names = std::iter::once(&self.hostname).chain(&self.more_hostnames);
-        names.any(|name| !name.eq_ignore_ascii_case(&self.registry_hostname))
+        self.hostnames().any(|name| !name.eq_ignore_ascii_case(&self.registry_hostname))
+    }
+
+    /// All names that clients may use, as `host[:port]`, with `hostname` first.
+    pub fn hostnames(&self) -> impl Iterator<Item = &String> {
+        std::iter::once(&self.hostname).chain(&self.more_hostnames)
     }
 }
 

@@ -38,7 +38,7 @@ pub use table::table;
 use self::plan::ReadPlan;
 use self::read_path::ReadPath;
 use self::rounds::{Reads, Rounds};
-use config::{Account, Instance, RegistryKind, Settings, without_port};
+use config::{Account, Instance, RegistryKind, Settings, bare_host};
 use registry::service_account::Tokens;
 use registry::{RegistryClient, registry};
 
@@ -241,7 +241,7 @@ async fn gateway(
     }
     let url: Url =
         format!("https://{address}").parse().context("the gateway's address is not valid in a URL")?;
-    let server_name = without_port(&settings.hostname).trim_matches(['[', ']']).to_owned();
+    let server_name = bare_host(&settings.hostname).to_owned();
     let instance = Instance { name: "gateway".into(), url, server_name, zone: String::new() };
     let as_registry = Settings {
         instances: vec![instance],

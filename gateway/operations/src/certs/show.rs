@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use certificates::{CertificateFacts, Pair, TimeLeft, covers_host, pem_file, verify_trust_path};
-use config::{Settings, without_port};
+use config::{Settings, bare_host};
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 
@@ -58,7 +58,7 @@ pub fn configured(settings: &Settings) -> anyhow::Result<Vec<Shown>> {
         all.push(pair(&certificate, Some(key.clone()), &made_ca(&settings.state_dir)?)?);
         files.push((certificate, key));
     }
-    let host = without_port(&settings.hostname).trim_matches(['[', ']']);
+    let host = bare_host(&settings.hostname);
     let covered = files.iter().any(|(file, _)| {
         pem_file::chain(file).is_ok_and(|chain| chain.first().is_some_and(|leaf| covers_host(leaf, host)))
     });

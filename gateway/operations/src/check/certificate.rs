@@ -1,7 +1,7 @@
 //! The check of the certificates that clients see.
 
 use certificates::{Pair, TimeLeft, covers_host};
-use config::{Settings, without_port};
+use config::{Settings, bare_host};
 
 use super::advice::{Advice, StepError};
 use super::step::StepNote;
@@ -72,8 +72,7 @@ fn unnamed<'a>(settings: &'a Settings, pairs: &[Pair]) -> Option<&'a str> {
     if pairs.is_empty() {
         return None;
     }
-    let names = std::iter::once(&settings.hostname).chain(&settings.more_hostnames);
-    let mut hosts = names.map(|name| without_port(name).trim_matches(['[', ']']));
+    let mut hosts = settings.hostnames().map(|name| bare_host(name));
     hosts.find(|host| !pairs.iter().any(|pair| covers_host(&pair.chain()[0], host)))
 }
 

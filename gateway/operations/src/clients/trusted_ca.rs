@@ -5,9 +5,7 @@ use std::io::{ErrorKind, Read as _};
 use std::path::Path;
 
 use anyhow::{Context as _, bail, ensure};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use certificates::CertificateFacts;
+use certificates::{CertificateFacts, pem_file};
 use config::{Roots, Settings, roots, roots_of};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
@@ -16,8 +14,6 @@ use crate::certs::ca_of;
 
 /// The most bytes of a file with a CA. A ConfigMap, into which it must fit, has at most 1 MiB.
 const FILE_MAX: u64 = 256 * 1024;
-/// The characters of a line of PEM (RFC 7468).
-const PEM_LINE: usize = 64;
 
 /// Certificates that clients must trust, without anything else that their file held.
 #[derive(Clone, PartialEq, Eq)]
@@ -86,7 +82,7 @@ impl TrustedCa {
         let Some(last) = chain.last() else { return Ok(None) };
         let signed_itself = x509_parser::parse_x509_certificate(last)
             .is_ok_and(|(_, parsed)| parsed.issuer().as_raw() == parsed.subject().as_raw());
-        Ok(signed_itself.then(|| Self { pem: pem(last) }))
+        Ok(signed_itself.then(|| Self { pem: pem_file::chain_to_pem(std::slice::from_ref(last)) }))
     }
 
     /// The certificates in PEM. It ends with a newline.
@@ -111,8 +107,7 @@ impl TrustedCa {
     }
 
     fn of(certificates: &[CertificateDer<'_>]) -> Option<Self> {
-        let pem: String = certificates.iter().map(|certificate| pem(certificate)).collect();
-        (!pem.is_empty()).then_some(Self { pem })
+        (!certificates.is_empty()).then(|| Self { pem: pem_file::chain_to_pem(certificates) })
     }
 }
 
@@ -135,13 +130,6 @@ fn has_private_key(bytes: &[u8]) -> bool {
     let letters: Vec<u8> =
         bytes.iter().filter(|byte| !byte.is_ascii_whitespace()).map(u8::to_ascii_uppercase).collect();
     letters.windows(LABEL.len()).any(|window| window == LABEL)
-}
-
-fn pem(der: &[u8]) -> String {
-    let encoded = STANDARD.encode(der);
-    let lines = encoded.as_bytes().chunks(PEM_LINE).map(String::from_utf8_lossy);
-    let lines: String = lines.map(|line| format!("{line}\n")).collect();
-    format!("-----BEGIN CERTIFICATE-----\n{lines}-----END CERTIFICATE-----\n")
 }
 
 #[cfg(test)]
