@@ -1,5 +1,6 @@
 //! A store as Quay's `DISTRIBUTED_STORAGE_CONFIG` describes it: `[Driver, {parameters}]`.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ use crate::nearest::nearest;
 use crate::params::{Params, ParamsOf, Reason};
 use crate::s3::{self, S3Config, S3Store};
 use crate::swift::{self, SwiftConfig, SwiftStore};
-use crate::{Error, Kind, Result, Store, Transport};
+use crate::{Error, Kind, Result, Secret, Store, Transport};
 
 /// One checked entry of `DISTRIBUTED_STORAGE_CONFIG`: `[Driver, {parameters}]`.
 ///
@@ -22,8 +23,8 @@ use crate::{Error, Kind, Result, Store, Transport};
 #[derive(Debug, Clone)]
 pub struct StoreConfig {
     driver: String,
-    /// The names of the parameters that are given, whatever their values.
-    given: Vec<String>,
+    /// The parameters that are given, whatever their values.
+    given: BTreeMap<String, Secret>,
     store: Protocol,
 }
 
@@ -140,7 +141,13 @@ impl StoreConfig {
     /// Whether a parameter is given: it is present and not `null`.
     #[must_use]
     pub fn has(&self, parameter: &str) -> bool {
-        self.given.iter().any(|given| given == parameter)
+        self.given.contains_key(parameter)
+    }
+
+    /// The parameters as they are given, by name. Any of the values may be a secret, so they serve comparisons only.
+    #[must_use]
+    pub fn parameters(&self) -> &BTreeMap<String, Secret> {
+        &self.given
     }
 
     /// The URLs that are dialled, in order. Empty for a folder and for an unusable entry.
@@ -211,6 +218,15 @@ impl StoreConfig {
         })
     }
 }
+
+/// Two entries are equal if the same store is built from them.
+impl PartialEq for StoreConfig {
+    fn eq(&self, other: &Self) -> bool {
+        self.driver == other.driver && self.given == other.given
+    }
+}
+
+impl Eq for StoreConfig {}
 
 impl<'de> Deserialize<'de> for StoreConfig {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

@@ -26,6 +26,23 @@ enum Value {
     Other,
 }
 
+impl Value {
+    /// A text that differs from the text of every other value.
+    fn compared(&self) -> String {
+        match self {
+            Self::Null => "null".to_owned(),
+            Self::Bool(flag) => flag.to_string(),
+            Self::Number(number) => number.to_string(),
+            Self::Text(text) => format!("{text:?}"),
+            Self::Map(map) => {
+                let items = map.iter().map(|(name, value)| format!("{name:?}: {}", value.compared()));
+                format!("{{{}}}", items.collect::<Vec<_>>().join(", "))
+            }
+            Self::Other => "other".to_owned(),
+        }
+    }
+}
+
 /// The parameters as written. A parameter that is `null` counts as absent, as in Quay.
 pub(crate) struct Params {
     driver: &'static str,
@@ -106,10 +123,10 @@ impl Params {
         stray.map_or(Ok(()), |name| Err(self.unknown(name, known)))
     }
 
-    /// The names of the parameters that are given and not `null`.
-    pub(crate) fn given(&self) -> Vec<String> {
+    /// The parameters that are given and not `null`: each name, and its value as a text that only serves comparisons.
+    pub(crate) fn given(&self) -> BTreeMap<String, Secret> {
         let there = self.values.iter().filter(|(_, value)| !matches!(value, Value::Null));
-        there.map(|(name, _)| name.clone()).collect()
+        there.map(|(name, value)| (name.clone(), Secret::new(value.compared()))).collect()
     }
 
     fn unknown(&self, name: &str, known: &[&'static str]) -> Reason {

@@ -34,6 +34,15 @@ macro_rules! keys {
                 }
                 true
             }
+
+            /// Adds the names of the keys that are no groups, with `above` before each.
+            #[cfg(test)]
+            pub(super) fn names(&self, above: &str, names: &mut Vec<String>) {
+                let groups: &[&str] = &[$(stringify!($inner)),*];
+                let keys: &[&str] = &[$(stringify!($key)),*];
+                names.extend(keys.iter().filter(|key| !groups.contains(key)).map(|key| format!("{above}{key}")));
+                $(self.$inner.names(&format!("{above}{}.", stringify!($inner)), names);)*
+            }
         }
     };
 }

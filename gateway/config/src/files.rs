@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use backends::Secret;
 
 use super::ConfigError;
+use super::file::ConfigFile;
+use super::journal::JournalEntry;
 use super::located::Located;
 
 /// The path of a file that must exist. Relative paths start at the configuration's folder.
@@ -51,6 +53,25 @@ pub(super) fn secret_file(path: &Path, key: &str, file: &Located<PathBuf>) -> Re
         ConfigError::new(path, file.line, why)
     })?;
     Ok(Secret::new(text.trim_end_matches(['\r', '\n'])))
+}
+
+/// The files that a configuration at `path` is made from: itself, the files that it names, and those of further roots.
+/// Certificates that clients see are not among them.
+pub(super) fn files_read(path: &Path, file: &ConfigFile, ca_files: &[PathBuf]) -> Vec<PathBuf> {
+    let url_file = |entry: &Option<Located<JournalEntry>>| match entry.as_ref().map(|entry| &entry.value) {
+        Some(JournalEntry::UrlFile(file)) => Some(file.clone()),
+        _ => None,
+    };
+    let value = |file: &Option<Located<PathBuf>>| file.as_ref().map(|file| file.value.clone());
+    let named = [
+        value(&file.registry.config),
+        value(&file.registry.account.password_file),
+        value(&file.admin.token_file),
+        url_file(&file.journal),
+        url_file(&file.replication.database),
+    ];
+    let named = named.into_iter().flatten().map(|file| relative_to(path, &file));
+    std::iter::once(path.to_owned()).chain(named).chain(ca_files.iter().cloned()).collect()
 }
 
 pub(super) fn relative_to(config: &Path, path: &Path) -> PathBuf {

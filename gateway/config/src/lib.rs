@@ -3,6 +3,7 @@
 mod admin;
 mod bounds;
 mod build;
+mod changes;
 mod copy_limits;
 mod database;
 mod env;
@@ -38,6 +39,7 @@ use serde::de::DeserializeOwned;
 pub use admin::AdminSettings;
 pub use bounds::{Limits, Timeouts};
 pub use build::{NoUsableZone, transport, unusable, zones};
+pub use changes::{Applied, Change, HIDDEN, applied, changes};
 pub use file::RegistryKind;
 pub use hostnames::{bare_host, without_port};
 pub use instances::Instance;

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
+use backends::{Digest, Hasher};
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
@@ -69,6 +70,15 @@ pub fn roots_of(bytes: Vec<u8>) -> Roots {
 
 fn is_usable(certificate: &CertificateDer<'_>) -> bool {
     RootCertStore::empty().add(certificate.clone().into_owned()).is_ok()
+}
+
+/// A digest over the certificates of all files. A file that cannot be read counts as empty.
+pub(super) fn contents(files: &[PathBuf]) -> Digest {
+    let mut hasher = Hasher::new();
+    for certificate in files.iter().filter_map(|file| roots(file).ok()).flat_map(|found| found.certificates) {
+        hasher.update(&certificate);
+    }
+    hasher.finish()
 }
 
 /// The files in the folder of Quay's `config.yaml` from which Quay takes roots, each once, and a warning for

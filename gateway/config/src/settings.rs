@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use backends::{Secret, StoreConfig};
+use backends::{Digest, Secret, StoreConfig};
 use ipnet::IpNet;
 use replication::{LimitsByZone, Verify};
 use zone_router::Policy;
@@ -13,7 +13,7 @@ use super::ConfigError;
 use super::admin::{AdminSettings, admin};
 use super::bounds::{Limits, Timeouts};
 use super::file::{ConfigFile, RegistryKind};
-use super::files::{existing, relative_to, secret_file};
+use super::files::{existing, files_read, relative_to, secret_file};
 use super::hostnames::{Hostnames, hostnames};
 use super::instances::{self, Instance};
 use super::journal::{JournalSettings, journal};
@@ -75,10 +75,14 @@ pub struct Settings {
     pub account: Option<Account>,
     /// Files of further trusted roots.
     pub ca_files: Vec<PathBuf>,
+    /// Changes with the contents of these files.
+    pub ca_digest: Digest,
     /// All zones: home first, then in the registry's order of preference.
     pub zones: Vec<NamedZone>,
     /// Warnings about settings that are probably not intended. Each names the fix.
     pub warnings: Vec<String>,
+    /// The files that were read: this configuration first, then those that it names.
+    pub files: Vec<PathBuf>,
     /// The bounds of probes and hedges.
     pub routing: zone_router::Settings,
     /// Names of the zones that every pushed blob is copied to.
@@ -208,6 +212,8 @@ pub(super) fn resolve(
         forward_headers: forward_headers(path, file.registry.forward_headers.as_ref())?,
         layer_max: quay.layer_max(),
         account: account(path, &file)?,
+        files: files_read(path, &file, &ca_files),
+        ca_digest: roots::contents(&ca_files),
         ca_files,
         verify: file.replication.verify.into(),
         copy_limits: file.replication.limits.limits(path, &zones)?,

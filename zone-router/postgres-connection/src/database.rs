@@ -147,6 +147,13 @@ impl Database {
         &self.place
     }
 
+    /// A text that differs from that of every other database or login. It holds the password, so it serves comparisons
+    /// only.
+    #[must_use]
+    pub fn compared(&self) -> Secret {
+        Secret::new(format!("{:?} {:?}", self.config, self.config.get_password()))
+    }
+
     pub(super) fn config(&self) -> &Config {
         &self.config
     }

@@ -1,0 +1,241 @@
+//! The values of a configuration, each at the key that sets it.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::path::Path;
+
+use backends::Secret;
+use postgres_connection::Database;
+use replication::{Limits, LimitsByZone, Verify, Window};
+
+use super::shown::{Shown as _, size};
+use crate::{
+    AdminSettings, CacheSettings, Instance, JournalSettings, NamedZone, Placements, ReplicationSettings,
+    Settings, TlsSettings,
+};
+
+/// One value.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum ConfigValue {
+    Plain(String),
+    /// It is compared, and never shown.
+    Secret(Secret),
+}
+
+/// The values by key.
+#[derive(Debug, Default)]
+struct Values(BTreeMap<String, ConfigValue>);
+
+impl Values {
+    fn add(&mut self, key: impl Into<String>, value: impl Display) {
+        self.0.insert(key.into(), ConfigValue::Plain(value.to_string()));
+    }
+
+    fn add_some(&mut self, key: impl Into<String>, value: Option<impl Display>) {
+        if let Some(value) = value {
+            self.add(key, value);
+        }
+    }
+
+    /// Adds a list, if it is not empty.
+    fn add_list(&mut self, key: impl Into<String>, items: impl IntoIterator<Item = impl Display>) {
+        let items: Vec<_> = items.into_iter().map(|item| item.to_string()).collect();
+        self.add_some(key, Some(items.join(", ")).filter(|list| !list.is_empty()));
+    }
+
+    fn add_secret(&mut self, key: impl Into<String>, value: Secret) {
+        self.0.insert(key.into(), ConfigValue::Secret(value));
+    }
+
+    /// Adds a database: where it is, and what else must be equal.
+    fn add_database(&mut self, key: &str, database: &Database) {
+        self.add(key, database);
+        self.add_secret(format!("{key}.url"), database.compared());
+    }
+
+    fn add_group(&mut self, group: &str, values: Vec<(&str, Option<String>)>) {
+        for (key, value) in values {
+            self.add_some(format!("{group}.{key}"), value);
+        }
+    }
+}
+
+/// All values of a configuration that the gateway uses.
+pub(super) fn values(settings: &Settings) -> BTreeMap<String, ConfigValue> {
+    // Names every field, so that the compiler reports a field that is missing here.
+    let Settings {
+        listen,
+        hostname,
+        more_hostnames,
+        registry_hostname,
+        tls,
+        state_dir,
+        journal,
+        registry_kind,
+        instances,
+        redirects_to,
+        forward_headers,
+        layer_max,
+        account,
+        ca_files,
+        ca_digest,
+        zones,
+        // They are about the other keys.
+        warnings: _,
+        // They are where the other keys come from.
+        files: _,
+        routing,
+        targets,
+        verify,
+        copy_limits,
+        replication,
+        cache,
+        admin,
+        trusted_proxies,
+        proxy_protocol,
+        limits,
+        timeouts,
+    } = settings;
+    let mut values = Values::default();
+    values.add("listen", listen);
+    values.add("hostname", hostname);
+    values.add_list("more_hostnames", more_hostnames);
+    values.add("registry.config.SERVER_HOSTNAME", registry_hostname);
+    add_tls(&mut values, tls);
+    values.add("state_dir", state_dir.display());
+    match journal {
+        JournalSettings::Sqlite => values.add("journal", "sqlite"),
+        JournalSettings::Postgres(database) => values.add_database("journal", database),
+    }
+    values.add("registry.kind", format!("{registry_kind:?}").to_lowercase());
+    add_instances(&mut values, instances);
+    values.add_some("registry.redirects_to", redirects_to.as_ref());
+    values.add_list("registry.forward_headers", Some(forward_headers));
+    values.add("registry.config.MAXIMUM_LAYER_SIZE", size(*layer_max));
+    if let Some(account) = account {
+        values.add("registry.account.username", &account.username);
+        values.add_secret("registry.account.password_file", account.password.clone());
+    }
+    values.add_list("ca", ca_files.iter().map(|file| file.display()));
+    values.add("ca.contents", ca_digest);
+    add_zones(&mut values, zones);
+    add_routing(&mut values, routing);
+    values.add_list("registry.config.DISTRIBUTED_STORAGE_DEFAULT_LOCATIONS", targets);
+    let verify = match verify {
+        Verify::Size => "size",
+        Verify::Deep => "deep",
+    };
+    values.add("replication.verify", verify);
+    add_copy_limits(&mut values, copy_limits);
+    add_replication(&mut values, replication);
+    let CacheSettings { dir, unremoved: _, size: bytes, reserve } = cache;
+    values.add("cache.dir", dir.display());
+    values.add("cache.size", size(*bytes));
+    values.add("cache.reserve", size(*reserve));
+    let AdminSettings { listen, hosts, token } = admin;
+    values.add("admin.listen", listen);
+    values.add_list("admin.hosts", hosts);
+    if let Some(token) = token {
+        values.add_secret("admin.token_file", token.clone());
+    }
+    values.add_list("trusted_proxies", trusted_proxies);
+    values.add("proxy_protocol", proxy_protocol);
+    values.add_group("limits", limits.shown());
+    values.add_group("timeouts", timeouts.shown());
+    values.0
+}
+
+fn add_tls(values: &mut Values, tls: &TlsSettings) {
+    let TlsSettings { pairs, client_ca } = tls;
+    let shown = |path: &Path| path.display().to_string();
+    if let Some((first, more)) = pairs.split_first() {
+        values.add("tls.certificate", shown(&first.certificate));
+        values.add("tls.key", shown(&first.key));
+        let pair = |pair: &crate::TlsPair| format!("{} with {}", shown(&pair.certificate), shown(&pair.key));
+        values.add_list("tls.more", more.iter().map(pair));
+    }
+    values.add_some("tls.client_ca", client_ca.as_deref().map(shown));
+}
+
+fn add_instances(values: &mut Values, instances: &[Instance]) {
+    if let [Instance { name: _, url, server_name, zone: _ }] = instances {
+        values.add("registry.url", url);
+        return values.add("registry.server_name", server_name);
+    }
+    for Instance { name, url, server_name, zone } in instances {
+        let text = format!("{url}, certificate for {server_name}, prefers {zone}");
+        values.add(format!("registry.instances.{name}"), text);
+    }
+    // The first of several is preferred.
+    values.add_list("registry.instances", instances.iter().map(|instance| &instance.name));
+}
+
+fn add_zones(values: &mut Values, zones: &[NamedZone]) {
+    values.add_some("home", zones.first().map(|zone| &zone.name));
+    values.add_list("zones", zones.iter().map(|zone| &zone.name));
+    for NamedZone { name, store, policy } in zones {
+        let place = store.location().unwrap_or_else(|| "cannot be used".to_owned());
+        values.add(format!("zones.{name}"), format!("{}, {place}", store.driver()));
+        for (parameter, value) in store.parameters() {
+            values.add_secret(format!("zones.{name}.{parameter}"), value.clone());
+        }
+        let zone_router::Policy { drain, reads, weight, latency_hint } = policy;
+        let key = |key: &str| format!("routing.zones.{name}.{key}");
+        values.add(key("drain"), drain);
+        values.add(key("reads"), if *reads { "always" } else { "never" });
+        values.add(key("weight"), weight);
+        values.add_some(key("latency"), latency_hint.shown());
+    }
+}
+
+fn add_routing(values: &mut Values, routing: &zone_router::Settings) {
+    let mut add = |key: &str, value: Option<String>| values.add_some(format!("routing.{key}"), value);
+    add("probe_interval", routing.probe_interval.shown());
+    add("probes_per_hour", routing.probes_per_hour.shown());
+    add("hedge_percent", routing.hedge_percent.shown());
+    add("ejection_max", routing.pause.max.shown());
+    add("stall", routing.stall.shown());
+    add("slowest", Some(size(routing.slowest)));
+}
+
+fn add_copy_limits(values: &mut Values, limits: &LimitsByZone) {
+    let LimitsByZone { default, zones } = limits;
+    let all = zones.iter().map(|(name, limits)| (format!("zones.{name}"), limits));
+    for (group, limits) in all.chain([("default".to_owned(), default)]) {
+        let Limits { copies, in_flight, bandwidth } = limits;
+        let key = |key: &str| format!("replication.limits.{group}.{key}");
+        values.add(key("copies"), copies);
+        values.add(key("in_flight"), size(*in_flight));
+        values.add_some(key("bandwidth"), bandwidth.otherwise.map(size));
+        values.add_list(key("hours"), bandwidth.windows.iter().map(hours));
+    }
+}
+
+/// Such as `mon tue 08:00 to 18:30 at 10MiB`.
+fn hours(window: &Window) -> String {
+    const DAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
+    let Window { days, from, to, bandwidth } = window;
+    let days: Vec<_> = DAYS.iter().zip(days).filter(|(_, on)| **on).map(|(day, _)| *day).collect();
+    let time = |minute: &u16| format!("{:02}:{:02}", minute / 60, minute % 60);
+    let rate = bandwidth.map_or_else(|| "no limit".to_owned(), size);
+    format!("{} {} to {} at {rate}", days.join(" "), time(from), time(to))
+}
+
+fn add_replication(values: &mut Values, replication: &ReplicationSettings) {
+    let ReplicationSettings { accept_orphans, placements, fetch_max, sweep } = replication;
+    values.add("replication.accept_orphans", accept_orphans);
+    values.add("replication.placements", placements.is_some());
+    if let Some(Placements { database, root, sslmode_missing: _, lock, locations }) = placements {
+        values.add_database("replication.database", database);
+        values.add_some("replication.database.sslrootcert", root.as_ref().map(|root| root.display()));
+        values.add("replication.quay_lock", lock.is_some());
+        if let Some(lock) = lock {
+            values.add("replication.quay_lock.redis", lock);
+            let user = (&lock.username, lock.password.as_ref().map(Secret::reveal), &lock.root);
+            values.add_secret("replication.quay_lock.login", Secret::new(format!("{user:?}")));
+        }
+        values.add_list("registry.config.DISTRIBUTED_STORAGE_CONFIG", locations);
+    }
+    values.add("replication.fetch_max", size(*fetch_max));
+    values.add_group("replication.sweep", sweep.shown());
+}
