@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use operations::config_diff::ConfigDiff;
+
 /// The command failed, or something that it checked is wrong.
 const FAILED: u8 = 1;
 
@@ -11,12 +13,18 @@ const USAGE: u8 = 2;
 /// The command did its work, and the answer is no.
 const FOUND: u8 = 3;
 
+/// The command did its work, and a restart is needed.
+const RESTART: u8 = 4;
+
 /// A configuration that is refused, as `sysexits.h` has it (`EX_CONFIG`).
 const CONFIG: u8 = 78;
 
 /// Every status and what it means, for the help, the manual pages and the book.
-pub(crate) const STATUSES: [(u8, &str); 5] = [
-    (0, "success; for check, audit, heal, zones retire: and nothing was found against it"),
+pub(crate) const STATUSES: [(u8, &str); 6] = [
+    (
+        0,
+        "success; for check, audit, heal, zones retire: and nothing was found against it; for config diff: nothing differs",
+    ),
     (
         FAILED,
         "the command failed; for check: something failed; for bench zones: a read failed; for certs show: something is wrong",
@@ -24,8 +32,9 @@ pub(crate) const STATUSES: [(u8, &str); 5] = [
     (USAGE, "the command line is wrong"),
     (
         FOUND,
-        "audit: something is missing or wrong; heal: something cannot be mended; zones retire: the answer is no",
+        "audit: something is missing or wrong; heal: something cannot be mended; zones retire: the answer is no; config diff: something differs, and a reload applies all of it",
     ),
+    (RESTART, "config diff: something differs, and a part of it needs a restart"),
     (CONFIG, "the configuration is refused"),
 ];
 
@@ -42,6 +51,14 @@ pub(crate) fn of_check(passed: bool) -> ExitCode {
 /// The status of a command that looks for something: whether nothing was found.
 pub(crate) fn of_search(clean: bool) -> ExitCode {
     if clean { ExitCode::SUCCESS } else { ExitCode::from(FOUND) }
+}
+
+/// The status of a command that compares configurations.
+pub(crate) fn of_diff(diff: &ConfigDiff) -> ExitCode {
+    match (diff.needs_restart, diff.changes.is_empty()) {
+        (true, _) => ExitCode::from(RESTART),
+        (false, clean) => of_search(clean),
+    }
 }
 
 /// The statuses as they stand at the end of the help.
@@ -64,7 +81,7 @@ mod tests {
     #[test]
     fn every_status_is_listed_once() {
         let statuses = STATUSES.map(|(status, _)| status);
-        assert_eq!(statuses, [0, FAILED, USAGE, FOUND, CONFIG]);
+        assert_eq!(statuses, [0, FAILED, USAGE, FOUND, RESTART, CONFIG]);
         assert!(statuses.is_sorted_by(|one, next| one < next));
     }
 

@@ -19,6 +19,7 @@ fn main() -> ExitCode {
         Command::Check { config, output, timeout } => commands::check(&config, output, timeout),
         Command::CheckConfig { config } => commands::check_config(&config),
         Command::Clients(arguments) => commands::clients(&arguments),
+        Command::Config { command } => commands::config(&command),
         Command::Completions(arguments) => commands::completions(arguments.shell),
         Command::Heal(arguments) => commands::heal(&arguments),
         Command::Man(arguments) => commands::man(&arguments.out),

@@ -15,14 +15,14 @@ use crate::breaker::{CALM, STRIKES};
 const OBJECTS_MAX: usize = 256;
 
 /// The objects that a zone recently failed to give, at one stage of a read.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct FailingObjects {
     objects: HashMap<Digest, Failing>,
     /// The number of objects that the zone has given.
     given: u64,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Failing {
     /// How often a failure of the object counted.
     counted: u8,

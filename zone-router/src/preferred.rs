@@ -80,6 +80,11 @@ impl Preferred {
         Some(self.zone)
     }
 
+    /// The same preference where zones have other ids. If the zone is gone, the home zone is preferred.
+    pub(crate) fn renamed(&self, id: impl Fn(ZoneId) -> Option<ZoneId>) -> Self {
+        id(self.zone).map_or_else(Self::default, |zone| Self { zone, ..self.clone() })
+    }
+
     fn prefer(&mut self, zone: ZoneId) -> ZoneId {
         self.zone = zone;
         self.worse = Duration::ZERO;

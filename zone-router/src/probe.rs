@@ -25,15 +25,21 @@ const SAVED_MAX: f64 = 120.0;
 
 /// Limits the number of probes per hour, because each costs a request. Short bursts are possible.
 #[derive(Debug, Clone, Copy)]
-struct Allowance {
+pub(crate) struct Allowance {
     a_second: f64,
     saved: f64,
     at: Instant,
 }
 
 impl Allowance {
-    fn new(an_hour: u32, now: Instant) -> Self {
-        Self { a_second: f64::from(an_hour.max(1)) / 3600.0, saved: SAVED_MAX, at: now }
+    pub(crate) fn new(an_hour: u32, now: Instant) -> Self {
+        Self { a_second: a_second(an_hour), saved: SAVED_MAX, at: now }
+    }
+
+    /// Changes the number of probes per hour. What was saved stays.
+    pub(crate) fn set_rate(&mut self, an_hour: u32, now: Instant) {
+        self.refill(now);
+        self.a_second = a_second(an_hour);
     }
 
     fn refill(&mut self, now: Instant) {
@@ -57,6 +63,10 @@ impl Allowance {
     }
 }
 
+fn a_second(an_hour: u32) -> f64 {
+    f64::from(an_hour.max(1)) / 3600.0
+}
+
 /// The time of the next probe of a zone, if the last one was at `last`.
 fn due(view: &ZoneView, settings: &Settings, last: Instant, chance: f64) -> Instant {
     // The jitter is up to a tenth in both directions, so that gateways that started together do not probe together.
@@ -74,7 +84,7 @@ fn due(view: &ZoneView, settings: &Settings, last: Instant, chance: f64) -> Inst
 /// Probes one zone until `shutdown`.
 pub(crate) async fn run(router: Arc<Router>, zone: ZoneId, shutdown: CancellationToken) {
     let settings = router.settings;
-    let mut allowance = Allowance::new(settings.probes_per_hour, Instant::now());
+    let allowance = router.allowance(zone);
     let mut last: Option<Instant> = None;
     let mut late = FuturesUnordered::new();
     let mut turn = Turn::default();
@@ -83,7 +93,7 @@ pub(crate) async fn run(router: Arc<Router>, zone: ZoneId, shutdown: Cancellatio
         let view = router.snapshot();
         let view = &view.zones[zone];
         let wanted = last.map_or(now, |last| due(view, &settings, last, fastrand::f64()));
-        let at = wanted.max(allowance.next(now));
+        let at = wanted.max(allowance.lock().next(now));
         // A zone that is never read needs no probes. A drained zone is probed, so that its times are known afterwards.
         let idle = !view.policy.reads;
         let again = if idle { now + settings.probe_interval } else { at };
@@ -99,7 +109,7 @@ pub(crate) async fn run(router: Arc<Router>, zone: ZoneId, shutdown: Cancellatio
         if idle {
             continue;
         }
-        allowance.take(Instant::now());
+        allowance.lock().take(Instant::now());
         last = Some(Instant::now());
         tokio::select! {
             biased;

@@ -4,7 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use backends::{Digest, Error, Hasher, Kind, Meta, Object, Proof};
+use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::breaker::State;
@@ -12,7 +14,7 @@ use crate::event::{BodyEvent, HeadersEvent};
 use crate::hedge::Budget;
 use crate::memory::Memory;
 use crate::open::{Entrant, Race, Wanted};
-use crate::probe;
+use crate::probe::{self, Allowance};
 use crate::quarantine::Quarantine;
 use crate::rank::Reason;
 use crate::read::Read;
@@ -28,12 +30,14 @@ pub struct Router {
     zones: PerZone<Member>,
     pub(crate) settings: Settings,
     pub(crate) quarantine: Quarantine,
+    /// Routers that follow one another share this and the next two.
+    ///
     /// Digests of blobs for which somebody stated a size that the bytes did not fit, while the zone itself stated none.
     /// The next time, the zones are asked for the size.
-    pub(crate) doubted_sizes: Memory<Digest, ()>,
-    pub(crate) watch: Watch,
-    pub(crate) hedges: Budget,
-    pub(crate) replacements: Semaphore,
+    pub(crate) doubted_sizes: Arc<Memory<Digest, ()>>,
+    pub(crate) hedges: Arc<Budget>,
+    pub(crate) replacements: Arc<Semaphore>,
+    pub(crate) watch: Arc<Watch>,
 }
 
 /// One zone of a router.
@@ -42,6 +46,15 @@ struct Member {
     zone: Zone,
     /// If the breaker is half-open, only the read that holds this permit may try the zone.
     trial: Arc<Semaphore>,
+    /// Limits its probes.
+    allowance: Arc<Mutex<Allowance>>,
+}
+
+impl Member {
+    fn new(zone: Zone, settings: &Settings) -> Self {
+        let allowance = Allowance::new(settings.probes_per_hour, Instant::now());
+        Self { zone, trial: Arc::new(Semaphore::new(1)), allowance: Arc::new(Mutex::new(allowance)) }
+    }
 }
 
 /// The permission to try a zone whose breaker is half-open.
@@ -122,15 +135,54 @@ impl Router {
     /// A router over these zones, home first, with the policies of an operator.
     #[must_use]
     pub fn with(zones: Vec<RoutedZone>, settings: Settings) -> Self {
-        let watch = Watch::new(&zones, settings);
-        let member = |routed: RoutedZone| Member { zone: routed.zone, trial: Arc::new(Semaphore::new(1)) };
+        Self {
+            watch: Arc::new(Watch::new(&zones, settings)),
+            quarantine: Quarantine::new(zones.len()),
+            zones: zones.into_iter().map(|routed| Member::new(routed.zone, &settings)).collect(),
+            doubted_sizes: Arc::default(),
+            hedges: Arc::new(Budget::new(settings.hedge_percent, settings.hedge_load)),
+            replacements: Arc::new(Semaphore::new(settings.replacements)),
+            settings,
+        }
+    }
+
+    /// A router for a later configuration, which takes the place of this one. For each zone for which `keeps` says that
+    /// its store is the same, what is known about it stays: health, latency, quarantine, and the budget of its probes.
+    ///
+    /// Reads that began in this router end in it, with its stores. What they observe counts in the new one. Start the
+    /// new one, and cancel the token with which this one was started.
+    #[must_use]
+    pub fn successor(
+        &self,
+        zones: Vec<RoutedZone>,
+        settings: Settings,
+        keeps: impl Fn(&str) -> bool,
+    ) -> Self {
+        let before = |routed: &RoutedZone| {
+            let name = &*routed.zone.name;
+            self.find(name).filter(|_| keeps(name))
+        };
+        let kept: PerZone<Option<ZoneId>> = zones.iter().map(before).collect();
+        let watch = self.watch.successor(&zones, &kept, settings);
+        let member = |(routed, before): (RoutedZone, &Option<ZoneId>)| {
+            let new = Member::new(routed.zone, &settings);
+            let Some(before) = before.map(|before| &self.zones[before]) else { return new };
+            before.allowance.lock().set_rate(settings.probes_per_hour, Instant::now());
+            let (trial, allowance) = (Arc::clone(&before.trial), Arc::clone(&before.allowance));
+            Member { trial, allowance, ..new }
+        };
+        let same_budget = settings.hedge_percent.to_bits() == self.settings.hedge_percent.to_bits();
+        let hedges = match same_budget {
+            true => Arc::clone(&self.hedges),
+            false => Arc::new(Budget::new(settings.hedge_percent, settings.hedge_load)),
+        };
         Self {
             watch,
-            zones: zones.into_iter().map(member).collect(),
-            quarantine: Quarantine::default(),
-            doubted_sizes: Memory::default(),
-            hedges: Budget::new(settings.hedge_percent, settings.hedge_load),
-            replacements: Semaphore::new(settings.replacements),
+            quarantine: self.quarantine.successor(&kept),
+            zones: zones.into_iter().zip(&kept).map(member).collect(),
+            doubted_sizes: Arc::clone(&self.doubted_sizes),
+            hedges,
+            replacements: Arc::clone(&self.replacements),
             settings,
         }
     }
@@ -163,6 +215,10 @@ impl Router {
     #[must_use]
     pub fn find(&self, name: &str) -> Option<ZoneId> {
         self.zones.find_id(|member| &*member.zone.name == name)
+    }
+
+    pub(crate) fn allowance(&self, zone: ZoneId) -> &Mutex<Allowance> {
+        &self.zones[zone].allowance
     }
 
     pub(crate) fn zone(&self, zone: ZoneId) -> &Zone {

@@ -3,6 +3,7 @@
 //! Readers load an `Arc`, and send their events into a bounded channel. They take no lock.
 
 use std::sync::Arc;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -31,12 +32,23 @@ const BACKLOG: usize = 4096;
 pub(crate) struct Watch {
     view: ArcSwap<Snapshot>,
     events: mpsc::Sender<ZoneEvent>,
-    lost: AtomicU64,
+    lost: Arc<AtomicU64>,
     policies: watch::Sender<PerZone<Policy>>,
-    signals: PerZone<Signals>,
+    signals: PerZone<Arc<Signals>>,
     /// The time that this process lost. It does not count against a zone.
-    pub(crate) lost_time: LostTime,
+    pub(crate) lost_time: Arc<LostTime>,
+    /// Locked by the task, and by whoever makes a successor.
+    table: Mutex<ZoneTable>,
     keeper: Mutex<Option<Keeper>>,
+    successor: OnceLock<Successor>,
+}
+
+/// The watch of a later configuration. Whatever reads that began before still observe is recorded there.
+#[derive(Debug)]
+struct Successor {
+    watch: Arc<Watch>,
+    /// The ids that the zones have there. `None` for a zone that is gone, or has another store.
+    ids: PerZone<Option<ZoneId>>,
 }
 
 /// State that the reads and the probe of one zone share directly, without the task between them.
@@ -50,27 +62,60 @@ struct Signals {
 /// The state that only the task uses.
 #[derive(Debug)]
 struct Keeper {
-    table: ZoneTable,
     inbox: mpsc::Receiver<ZoneEvent>,
     policies: watch::Receiver<PerZone<Policy>>,
 }
 
 impl Watch {
     pub(crate) fn new(zones: &[RoutedZone], settings: Settings) -> Self {
-        let now = Instant::now();
-        let mut table = ZoneTable::new(zones, settings, now);
-        let view = ArcSwap::from_pointee(table.snapshot(now, 0));
+        let table = ZoneTable::new(zones, settings, Instant::now());
+        let signals = zones.iter().map(|_| Arc::new(Signals::new())).collect();
+        Self::with(zones, table, signals, Arc::default(), Arc::new(LostTime::new()))
+    }
+
+    fn with(
+        zones: &[RoutedZone],
+        mut table: ZoneTable,
+        signals: PerZone<Arc<Signals>>,
+        lost: Arc<AtomicU64>,
+        lost_time: Arc<LostTime>,
+    ) -> Self {
+        let mut snapshot = table.snapshot(Instant::now(), lost.load(Ordering::Relaxed));
+        snapshot.lost_time = lost_time.lost();
         let (events, inbox) = mpsc::channel(BACKLOG);
         let (policies, receiver) = watch::channel(zones.iter().map(|zone| zone.policy).collect());
         Self {
-            view,
+            view: ArcSwap::from_pointee(snapshot),
             events,
-            lost: AtomicU64::new(0),
+            lost,
             policies,
-            signals: zones.iter().map(|_| Signals::new()).collect(),
-            lost_time: LostTime::new(),
-            keeper: Mutex::new(Some(Keeper { table, inbox, policies: receiver })),
+            signals,
+            lost_time,
+            table: Mutex::new(table),
+            keeper: Mutex::new(Some(Keeper { inbox, policies: receiver })),
+            successor: OnceLock::new(),
         }
+    }
+
+    /// The watch for a later configuration. `kept` has the present id of each zone whose store is the same: what is
+    /// known about it stays. From now on, events that are recorded here are recorded there.
+    pub(crate) fn successor(
+        &self,
+        zones: &[RoutedZone],
+        kept: &PerZone<Option<ZoneId>>,
+        settings: Settings,
+    ) -> Arc<Self> {
+        let signals = |before: &Option<ZoneId>| {
+            before.map_or_else(|| Arc::new(Signals::new()), |before| Arc::clone(&self.signals[before]))
+        };
+        let signals = kept.iter().map(signals).collect();
+        let table = self.table.lock().successor(zones, kept, settings, Instant::now());
+        let (lost, lost_time) = (Arc::clone(&self.lost), Arc::clone(&self.lost_time));
+        let watch = Arc::new(Self::with(zones, table, signals, lost, lost_time));
+        let ids = self.signals.ids().map(|id| kept.find_id(|before| *before == Some(id))).collect();
+        // A router has one successor, because whoever makes it replaces the router by it.
+        let _ = self.successor.set(Successor { watch: Arc::clone(&watch), ids });
+        watch
     }
 
     pub(crate) fn view(&self) -> arc_swap::Guard<Arc<Snapshot>> {
@@ -95,6 +140,12 @@ impl Watch {
     /// Records an event. Never waits.
     pub(crate) fn saw(&self, zone: ZoneId, what: impl Into<What>) {
         let what = what.into();
+        if let Some(Successor { watch, ids }) = self.successor.get() {
+            if let Some(zone) = ids[zone] {
+                watch.saw(zone, what);
+            }
+            return;
+        }
         if matches!(what, What::Headers(HeadersEvent::Answered { .. })) {
             self.gave(zone);
         }
@@ -131,23 +182,31 @@ impl Watch {
     /// Records events until `shutdown`. Only the first call has an effect.
     pub(crate) async fn keep(&self, shutdown: CancellationToken) {
         let keeper = self.keeper.lock().take();
-        let Some(mut keeper) = keeper else { return };
+        let Some(Keeper { mut inbox, mut policies }) = keeper else { return };
         // A change of state is published at once.
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 biased;
-                () = shutdown.cancelled() => return,
-                Ok(()) = keeper.policies.changed() => {
-                    let policies = keeper.policies.borrow_and_update().clone();
-                    keeper.table.set_policies(&policies);
-                    self.publish(&mut keeper.table);
+                () = shutdown.cancelled() => break,
+                Ok(()) = policies.changed() => {
+                    let policies = policies.borrow_and_update().clone();
+                    let mut table = self.table.lock();
+                    table.set_policies(&policies);
+                    self.publish(&mut table);
                 }
                 // This comes before the events, because there may always be another event.
-                _ = tick.tick() => self.publish(&mut keeper.table),
-                Some(event) = keeper.inbox.recv() => self.take(&mut keeper.table, event),
+                _ = tick.tick() => self.publish(&mut self.table.lock()),
+                Some(event) = inbox.recv() => self.take(&mut self.table.lock(), event),
             }
+        }
+        // A successor records what was still to be recorded.
+        while let Ok(ZoneEvent { zone, what }) = inbox.try_recv() {
+            if self.successor.get().is_none() {
+                return;
+            }
+            self.saw(zone, what);
         }
     }
 

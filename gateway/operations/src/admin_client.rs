@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use url::Url;
 
+use crate::config_diff::ConfigDiff;
 use crate::queue::SweepReport;
 use crate::queue::{Add, Added, Changed, JobReport, Park, QueueReport, Retry};
 use crate::zones::ZonesReport;
@@ -63,6 +64,14 @@ impl AdminClient {
     /// The gateway cannot be reached, refuses, or sends an unexpected answer.
     pub async fn zones(&self) -> anyhow::Result<ZonesReport> {
         self.get("zones", &[]).await
+    }
+
+    /// What the gateway would change if it read its configuration again now.
+    ///
+    /// # Errors
+    /// The gateway cannot be reached, refuses its configuration, or sends an unexpected answer.
+    pub async fn config_diff(&self) -> anyhow::Result<ConfigDiff> {
+        self.get("config/diff", &[]).await
     }
 
     /// Queues copies: all of them, or none.

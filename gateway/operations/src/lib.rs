@@ -6,6 +6,7 @@ pub mod bench;
 pub mod certs;
 pub mod check;
 pub mod clients;
+pub mod config_diff;
 pub mod csv;
 pub mod queue;
 pub mod records;

@@ -2,6 +2,7 @@
 //! loopback. It never shows a secret. [`access`] decides who may read and who may give commands.
 
 mod access;
+mod config_diff;
 mod queue;
 
 use std::convert::Infallible;
@@ -136,6 +137,7 @@ async fn answer(
         }
         "/status" => respond(StatusCode::OK, JSON, status(gateway).await),
         "/zones" => respond(StatusCode::OK, JSON, zones(gateway).await),
+        "/config/diff" => config_diff::config_diff(gateway).await,
         "/queue" => respond(StatusCode::OK, JSON, queue::queues(gateway).await),
         "/queue/sweep" => respond(StatusCode::OK, JSON, queue::sweep(gateway)),
         "/queue/jobs" => queue_answer(queue::jobs(gateway, request.uri.query().unwrap_or_default()).await),
@@ -145,7 +147,7 @@ async fn answer(
         _ => respond(
             StatusCode::NOT_FOUND,
             TEXT,
-            "try /healthz, /readyz, /metrics, /status, /zones or /queue\n".into(),
+            "try /healthz, /readyz, /metrics, /status, /zones, /queue or /config/diff\n".into(),
         ),
     }
 }

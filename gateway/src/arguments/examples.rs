@@ -13,6 +13,13 @@ pub(super) const CHECK: &str = "Examples:
 pub(super) const CHECK_CONFIG: &str = "Example:
   quay-gateway check-config --config gateway.yaml";
 
+pub(super) const CONFIG: &str = "Example:
+  quay-gateway config diff --config gateway.yaml";
+
+pub(super) const CONFIG_DIFF: &str = "Examples:
+  quay-gateway config diff --config gateway.yaml
+  quay-gateway config diff --config new.yaml --against gateway.yaml --output json";
+
 pub(super) const CERTS: &str = "Example:
   quay-gateway certs ca --out ca
   quay-gateway certs issue --ca ca --out tls --san registry.cluster1.example.com";

@@ -2,6 +2,7 @@
 
 mod certs;
 mod clients;
+mod config;
 mod examples;
 mod inventory;
 mod queue;
@@ -18,6 +19,7 @@ use operations::bench::{AT_ONCE_MAX, ImageName, READS_MAX};
 
 pub(crate) use self::certs::{CertsArguments, CertsCommand, IssueArguments, ShowArguments, TrustArguments};
 pub(crate) use self::clients::{ClientArgument, ClientsArguments, RoleArgument, clients_examples};
+pub(crate) use self::config::{ConfigCommand, DiffArguments};
 pub(crate) use self::inventory::{
     AuditArguments, AuditOutput, BackfillArguments, HealArguments, InventoryArguments, QueueingArguments,
     RetireArguments,
@@ -41,8 +43,8 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Serve until SIGTERM or SIGINT. Requests in flight then have timeouts.drain to finish. SIGHUP reloads
-    /// routing.zones, replication.limits and the certificates.
+    /// Serve until SIGTERM or SIGINT. Requests in flight then have timeouts.drain to finish. SIGHUP, or a change of the
+    /// configuration's files, reloads the configuration and the certificates.
     #[command(after_help = examples::RUN)]
     Run {
         /// The configuration file.
@@ -73,6 +75,12 @@ pub(crate) enum Command {
         /// The configuration file.
         #[arg(long, value_name = "FILE", env = "QUAY_GATEWAY_CONFIG")]
         config: PathBuf,
+    },
+    /// Show what differs between two configurations.
+    #[command(after_help = examples::CONFIG)]
+    Config {
+        #[command(subcommand)]
+        command: ConfigCommand,
     },
     /// Print the files and objects that make a client use this gateway, or write them below a folder.
     ///

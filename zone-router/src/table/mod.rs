@@ -47,6 +47,25 @@ impl ZoneTable {
         Self { zones, preferred: Default::default(), settings }
     }
 
+    /// The table for a later configuration. `kept` has the present id of each zone whose store is the same: what is
+    /// known about it stays.
+    pub(crate) fn successor(
+        &self,
+        zones: &[RoutedZone],
+        kept: &PerZone<Option<ZoneId>>,
+        settings: Settings,
+        now: Instant,
+    ) -> Self {
+        let record = |(routed, before): (&RoutedZone, &Option<ZoneId>)| {
+            let before = before.and_then(|before| self.zones.get(before));
+            before.map_or_else(|| ZoneStats::new(routed, now), |before| before.with_policy(routed.policy))
+        };
+        let preferred = PerClass::from_fn(|class| {
+            self.preferred[class].renamed(|before| kept.find_id(|kept| *kept == Some(before)))
+        });
+        Self { zones: zones.iter().zip(kept).map(record).collect(), preferred, settings }
+    }
+
     /// Replaces the policies of all zones.
     pub(crate) fn set_policies(&mut self, policies: &PerZone<Policy>) {
         for (zone, policy) in self.zones.iter_mut().zip(policies) {

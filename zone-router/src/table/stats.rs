@@ -17,7 +17,7 @@ use crate::snapshot::{Counts, Headers, ZoneView};
 use crate::{PerClass, Policy, RoutedZone, Settings, SizeClass, ZoneId};
 
 /// What is known about one zone.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct ZoneStats {
     pub(super) name: Arc<str>,
     pub(super) unusable: Option<Arc<str>>,
@@ -79,6 +79,11 @@ impl ZoneStats {
             failing_bodies: FailingObjects::default(),
             silences: 0,
         }
+    }
+
+    /// These stats for the same store in a later configuration.
+    pub(super) fn with_policy(&self, policy: Policy) -> Self {
+        Self { policy, ..self.clone() }
     }
 
     /// Whether the latest probes were not answered.
