@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use backends::RequestId;
 use tokio::sync::Notify;
 use tokio::task::{Id, JoinError, JoinSet};
@@ -30,9 +31,12 @@ const OUTAGE: u32 = 3;
 const ROUTER_POLL: Duration = Duration::from_millis(500);
 
 /// What a lane needs for its work.
+#[derive(Debug)]
 pub(super) struct Lane {
-    pub(super) copier: Copier,
-    pub(super) counters: Arc<LaneCounters>,
+    zone: Arc<str>,
+    /// The copier of the next jobs. Jobs in progress keep the one with which they began.
+    copier: ArcSwap<Copier>,
+    counters: Arc<LaneCounters>,
 }
 
 /// The result of performing one job.
@@ -76,11 +80,26 @@ struct Worker {
 }
 
 impl Lane {
+    /// A lane that has not begun.
+    pub(super) fn new(copier: Copier, counters: Arc<LaneCounters>) -> Self {
+        Self { zone: Arc::clone(&copier.target.name), copier: ArcSwap::from_pointee(copier), counters }
+    }
+
+    /// Replaces the copier, from the next job on. The target must be the same store.
+    pub(super) fn set_copier(&self, copier: Copier) {
+        self.copier.store(Arc::new(copier));
+        self.copier().journal.wake(&self.zone);
+    }
+
+    pub(super) fn copier(&self) -> Arc<Copier> {
+        self.copier.load_full()
+    }
+
     /// Works until `shutdown` is cancelled. Copies in progress are then dropped, and their jobs stay due.
-    pub(super) async fn run(self, shutdown: CancellationToken) {
+    pub(super) async fn run(self: Arc<Self>, shutdown: CancellationToken) {
         let mut worker = Worker {
-            wake: self.copier.journal.wake_up(&self.copier.target.name),
-            lane: Arc::new(self),
+            wake: self.copier().journal.wake_up(&self.zone),
+            lane: self,
             running: JoinSet::new(),
             in_flight: HashMap::new(),
             claims: 0,
@@ -92,21 +111,22 @@ impl Lane {
         };
         shutdown.run_until_cancelled(worker.run()).await;
         worker.running.shutdown().await;
-        let copier = &worker.lane.copier;
+        let copier = worker.lane.copier();
         if let Err(error) = copier.journal.release(&copier.target.name).await {
             warn!(zone = &*copier.target.name, %error, "the leases of this zone could not be released: other replicas take over its jobs when the leases end");
         }
     }
 
     fn zone(&self) -> &Arc<str> {
-        &self.copier.target.name
+        &self.zone
     }
 
     /// Performs a job that was claimed at `claimed`.
     async fn perform(&self, job: Job, claimed: Instant) -> JobResult {
+        let copier = self.copier();
         let end = tokio::select! {
-            end = self.copier.perform(&job) => end,
-            () = self.copier.journal.renew_until_lost(&job, claimed) => {
+            end = copier.perform(&job) => end,
+            () = copier.journal.renew_until_lost(&job, claimed) => {
                 warn!(zone = &**self.zone(), digest = %job.blob.digest, "the lease was lost, another replica may have this job: left to it");
                 return JobResult::LeaseLost;
             }
@@ -123,34 +143,33 @@ impl Lane {
             JobEnd::Done(Outcome::Withdrawn) => {
                 let repositories = job.repositories.join(" ");
                 info!(zone, %digest, repositories, "not copied: the registry no longer has this blob");
-                self.copier.journal.withdrawn(job).await
+                self.copier().journal.withdrawn(job).await
             }
             JobEnd::Done(outcome) => {
                 debug!(zone, %digest, ?outcome, "the target has the blob");
-                self.copier.journal.done(job).await
+                self.copier().journal.done(job).await
             }
             JobEnd::Parked(why) => {
                 warn!(zone, %digest, attempts = job.attempts + 1, why, "parked until it is added or retried");
-                self.copier.journal.park(job, why).await
+                self.copier().journal.park(job, why).await
             }
             JobEnd::Deferred(size) => {
                 debug!(zone, %digest, ?size, stated = job.size, "larger than its job stated: it waits until there is capacity");
-                self.copier.journal.defer(job, *size).await
+                self.copier().journal.defer(job, *size).await
             }
             JobEnd::Failed(error) => {
                 let delay = self.delay(job, error);
                 warn!(zone, %digest, attempts = job.attempts + 1, ?delay, %error, "copy failed");
-                self.copier.journal.failed(job, delay, &error.to_string(), error.in_doubt).await
+                self.copier().journal.failed(job, delay, &error.to_string(), error.in_doubt).await
             }
         }
     }
 
     fn delay(&self, job: &Job, error: &CopyError) -> Duration {
+        let bounds = self.copier().bounds;
         let backoff = match error.fault {
-            Fault::Nowhere if error.is_absent_everywhere() => &self.copier.bounds.nowhere,
-            Fault::Nowhere | Fault::Target | Fault::Sources | Fault::Registry | Fault::Journal => {
-                &self.copier.bounds.retry
-            }
+            Fault::Nowhere if error.is_absent_everywhere() => bounds.nowhere,
+            Fault::Nowhere | Fault::Target | Fault::Sources | Fault::Registry | Fault::Journal => bounds.retry,
         };
         backoff.delay(job.attempts, fastrand::f64(), error.retry_after())
     }
@@ -167,8 +186,8 @@ impl Worker {
     async fn run(&mut self) {
         loop {
             let idle_until = self.start_due().await;
-            self.lane.counters.set_active(self.running.len(), self.lane.copier.throttle.moved());
-            let wake = Arc::clone(&self.wake);
+            self.lane.counters.set_active(self.running.len(), self.lane.copier().throttle.moved());
+            let (wake, copier) = (Arc::clone(&self.wake), self.lane.copier());
             tokio::select! {
                 Some(ended) = self.running.join_next_with_id() => self.settle(ended).await,
                 () = wake.notified() => {
@@ -176,7 +195,7 @@ impl Worker {
                         self.paused_until = None;
                     }
                 }
-                () = self.lane.copier.throttle.capacity_freed() => {}
+                () = copier.throttle.capacity_freed() => {}
                 () = tokio::time::sleep_until(idle_until) => {}
             }
         }
@@ -185,9 +204,9 @@ impl Worker {
     /// Starts due jobs up to the limits. Returns until when there is nothing else to do.
     async fn start_due(&mut self) -> Instant {
         let now = Instant::now();
-        let max = self.lane.copier.bounds.pause.max;
+        let max = self.lane.copier().bounds.pause.max;
         let target = self.target_breaker(now);
-        let soon = if self.lane.copier.router.is_some() { now + ROUTER_POLL } else { now + max };
+        let soon = if self.lane.copier().router.is_some() { now + ROUTER_POLL } else { now + max };
         if let Some(until) = self.paused_until {
             if until > now {
                 return until.min(soon);
@@ -199,10 +218,10 @@ impl Worker {
             TargetBreaker::Open => return soon,
             TargetBreaker::HalfOpen => 1,
             TargetBreaker::Closed if self.target_failures > 0 => 1,
-            TargetBreaker::Closed => self.lane.copier.throttle.copies(),
+            TargetBreaker::Closed => self.lane.copier().throttle.copies(),
         };
         let check_again =
-            if target == TargetBreaker::Closed { now + self.lane.copier.bounds.retry.max } else { soon };
+            if target == TargetBreaker::Closed { now + self.lane.copier().bounds.retry.max } else { soon };
         while self.running.len() < copies_max {
             let claimed = Instant::now();
             match self.claim().await {
@@ -219,7 +238,8 @@ impl Worker {
 
     /// The state of the router's breaker of the target.
     fn target_breaker(&mut self, now: Instant) -> TargetBreaker {
-        let Copier { router, target, bounds, .. } = &self.lane.copier;
+        let copier = self.lane.copier();
+        let Copier { router, target, bounds, .. } = &*copier;
         if !router.as_ref().is_some_and(|router| router.is_open(&target.name)) {
             if self.open_since.take().is_some() && !self.waits_for_journal {
                 self.paused_until = None;
@@ -235,7 +255,8 @@ impl Worker {
     /// Claims a due job that is not being copied.
     async fn claim(&mut self) -> Result<Next, JournalError> {
         let under_way = self.in_flight.values().map(|job| job.blob.digest).collect();
-        let Copier { target, journal, bounds, throttle, .. } = &self.lane.copier;
+        let copier = self.lane.copier();
+        let Copier { target, journal, bounds, throttle, .. } = &*copier;
         let (zone, longest) = (&target.name, bounds.longest_wait());
         let sizes = self.in_flight.values().filter_map(|job| job.size);
         let sizes = sizes.filter(|size| *size >= SMALL_BLOB);
@@ -253,7 +274,7 @@ impl Worker {
         }
         let (lane, copied) = (Arc::clone(&self.lane), job.clone());
         // Updated at once, because the next claim may take some time.
-        lane.counters.set_active(self.running.len() + 1, lane.copier.throttle.moved());
+        lane.counters.set_active(self.running.len() + 1, lane.copier().throttle.moved());
         let id = RequestId::generate();
         let span = span(&id, &job);
         let copy = async move { lane.perform(copied, claimed).await };
@@ -275,14 +296,14 @@ impl Worker {
             JobEnd::Done(_) => {
                 if self.target_failures >= OUTAGE {
                     info!(zone = &*zone, "the zone takes copies again");
-                    let recorded = self.lane.copier.journal.make_due(&zone).await;
+                    let recorded = self.lane.copier().journal.make_due(&zone).await;
                     self.check(recorded);
                 }
                 self.target_failures = 0;
             }
             // If a copy was in progress when the pause began, its failure is not new information.
             JobEnd::Failed(error) if error.is_target_down() && self.paused_until.is_none() => {
-                let pause = self.lane.copier.bounds.pause.delay(
+                let pause = self.lane.copier().bounds.pause.delay(
                     self.target_failures,
                     fastrand::f64(),
                     error.retry_after(),
@@ -299,8 +320,8 @@ impl Worker {
     async fn settle_panic(&mut self, panic: &JoinError) {
         error!(zone = &**self.lane.zone(), %panic, "a copy panicked");
         let Some(job) = self.in_flight.remove(&panic.id()) else { return };
-        let delay = self.lane.copier.bounds.retry.delay(job.attempts, fastrand::f64(), None);
-        let recorded = self.lane.copier.journal.failed(&job, delay, "the copy panicked", true).await;
+        let delay = self.lane.copier().bounds.retry.delay(job.attempts, fastrand::f64(), None);
+        let recorded = self.lane.copier().journal.failed(&job, delay, "the copy panicked", true).await;
         self.check(recorded);
     }
 
@@ -317,7 +338,7 @@ impl Worker {
     }
 
     fn pause_for_journal(&mut self) -> Instant {
-        let pause = self.lane.copier.bounds.pause.ceiling(self.journal_failures);
+        let pause = self.lane.copier().bounds.pause.ceiling(self.journal_failures);
         self.journal_failures = self.journal_failures.saturating_add(1);
         self.waits_for_journal = true;
         self.pause(pause)

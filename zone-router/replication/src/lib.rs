@@ -7,6 +7,7 @@ mod failures;
 mod job;
 mod journal;
 mod lane;
+mod lanes;
 mod local;
 mod operators;
 mod risk;
@@ -28,7 +29,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, warn};
-use zone_router::{Blob, PerZone};
+use zone_router::{Blob, Zone};
 
 pub use authority::{Authority, AuthorityError, Placed, Wanted};
 pub use bounds::{Bounds, Verify};
@@ -46,10 +47,7 @@ pub use status::LaneStatus;
 pub use throttle::{Limits, LimitsByZone};
 pub use timetable::{DAY, Timetable, Window};
 
-use copy::{Copier, ServerSideCopy, VerifiedObjects};
-use lane::Lane;
-use status::LaneCounters;
-use throttle::Throttle;
+use lanes::{LaneHandle, Starter};
 
 /// How often [`FanOut::idle`] checks.
 const POLL: Duration = Duration::from_millis(25);
@@ -97,14 +95,7 @@ pub struct FanOut {
     /// The zones in the configured order.
     order: Arc<[Arc<str>]>,
     tasks: TaskTracker,
-}
-
-/// The handle's state of one lane.
-struct LaneHandle {
-    counters: Arc<LaneCounters>,
-    throttle: Arc<Throttle>,
-    /// Why the zone is unusable, if it is. Nobody then does its jobs.
-    unusable: Option<Arc<str>>,
+    shutdown: CancellationToken,
 }
 
 impl fmt::Debug for FanOut {
@@ -120,44 +111,55 @@ impl FanOut {
     /// configured, a warning is logged.
     #[must_use]
     pub fn start(setup: Setup, shutdown: CancellationToken) -> Self {
-        let Setup { zones, journal, bounds, limits, verify, router, local, authority } = setup;
-        let zones = Arc::new(PerZone::from(zones));
         let tasks = TaskTracker::new();
-        let mut lanes = HashMap::new();
-        for target in zones.iter() {
-            let throttle = Arc::new(Throttle::new(limits.of(&target.name).clone()));
-            let handle = LaneHandle { counters: Arc::default(), throttle, unusable: target.unusable.clone() };
-            if target.unusable.is_none() {
-                let copier = Copier {
-                    target: target.clone(),
-                    journal: journal.clone(),
-                    zones: Arc::clone(&zones),
-                    bounds,
-                    verify,
-                    throttle: Arc::clone(&handle.throttle),
-                    router: router.clone(),
-                    local: local.clone(),
-                    authority: authority.clone(),
-                    server_side: ServerSideCopy::default(),
-                    verified: VerifiedObjects::default(),
-                };
-                let lane = Lane { copier, counters: Arc::clone(&handle.counters) };
-                tasks.spawn(lane.run(shutdown.clone()));
-            }
-            lanes.insert(Arc::clone(&target.name), handle);
-        }
-        let order = zones.iter().map(|zone| Arc::clone(&zone.name)).collect();
-        let fan_out = Self { journal, lanes: Arc::new(lanes), order, tasks };
+        let fan_out = Self::with(setup, &HashMap::new(), |_| false, tasks, shutdown);
         fan_out.tasks.spawn(fan_out.clone().warn_of_unconfigured());
         fan_out.tasks.close();
         fan_out
     }
 
+    /// The fan-out for a later configuration, which takes the place of this one. `setup` has the same journal. The lane
+    /// of a zone continues if `keeps` says that the zone's store is the same: copies in progress end as they began, and
+    /// the next ones know the new zones. Other lanes end. Their copies in progress are dropped, and their jobs stay in
+    /// the journal.
+    #[must_use]
+    pub fn successor(&self, setup: Setup, keeps: impl Fn(&str) -> bool) -> Self {
+        let fan_out = Self::with(setup, &self.lanes, keeps, self.tasks.clone(), self.shutdown.clone());
+        if fan_out.order != self.order {
+            fan_out.tasks.spawn(fan_out.clone().warn_of_unconfigured());
+        }
+        fan_out
+    }
+
+    /// Starts the lanes of a configuration. Those before it are `lanes`.
+    fn with(
+        setup: Setup,
+        lanes: &HashMap<Arc<str>, LaneHandle>,
+        keeps: impl Fn(&str) -> bool,
+        tasks: TaskTracker,
+        shutdown: CancellationToken,
+    ) -> Self {
+        let journal = setup.journal.clone();
+        let order: Arc<[Arc<str>]> = setup.zones.iter().map(|zone| Arc::clone(&zone.name)).collect();
+        let starter = Starter::new(setup, &tasks, &shutdown);
+        let zones = Arc::clone(starter.zones());
+        let handle = |zone: &Zone| {
+            let before = lanes.get(&zone.name);
+            (Arc::clone(&zone.name), starter.lane(zone, before, keeps(&zone.name)))
+        };
+        let started: HashMap<_, _> = zones.iter().map(handle).collect();
+        for (zone, lane) in lanes {
+            if !started.contains_key(zone) {
+                lane.stop();
+            }
+        }
+        Self { journal, lanes: Arc::new(started), order, tasks, shutdown }
+    }
+
     /// Replaces the limits. Copies in progress use the new ones from their next piece on.
     pub fn set_limits(&self, limits: &LimitsByZone) {
         for (zone, lane) in self.lanes.iter() {
-            lane.throttle.set(limits.of(zone).clone());
-            self.journal.wake(zone);
+            lane.set_limits(limits.of(zone), &self.journal);
         }
     }
 
@@ -198,9 +200,7 @@ impl FanOut {
         let mut status = Vec::new();
         for zone in self.order.iter() {
             if let Some(lane) = self.lanes.get(zone) {
-                let mut lane_status = lane.counters.status(zone, counts.remove(zone), lane.throttle.moved());
-                lane_status.unusable.clone_from(&lane.unusable);
-                status.push(lane_status);
+                status.push(lane.status(zone, counts.remove(zone)));
             }
         }
         let mut rest: Vec<_> = counts.into_values().map(status::unconfigured).collect();

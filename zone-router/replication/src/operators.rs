@@ -33,7 +33,7 @@ impl FanOut {
     #[must_use]
     pub fn failures(&self) -> Vec<(Arc<str>, Failures)> {
         let of =
-            |zone: &Arc<str>| Some((Arc::clone(zone), self.lanes.get(zone)?.counters.failures_by_kind.all()));
+            |zone: &Arc<str>| Some((Arc::clone(zone), self.lanes.get(zone)?.failures()));
         self.order.iter().filter_map(of).collect()
     }
 }

@@ -8,7 +8,7 @@ use backends::{Backoff, Kind};
 use tokio_util::sync::CancellationToken;
 use zone_router::{Blob, PerZone, Zone};
 
-use super::super::copy::{Copier, ServerSideCopy, VerifiedObjects};
+use super::super::copy::Copier;
 use super::super::throttle::Throttle;
 use super::super::{Authority, Bounds, FanOut, LaneStatus, Limits, LimitsByZone, Setup, Verify};
 use super::authority::Registry;
@@ -89,8 +89,8 @@ impl World {
             router: None,
             local: None,
             authority: registry.map(|registry| registry as Arc<dyn Authority>),
-            server_side: ServerSideCopy::default(),
-            verified: VerifiedObjects::default(),
+            server_side: Arc::default(),
+            verified: Arc::default(),
         }
     }
 

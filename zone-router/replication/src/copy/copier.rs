@@ -52,8 +52,8 @@ pub(in super::super) struct Copier {
     pub(in super::super) router: Option<Arc<Router>>,
     pub(in super::super) local: Option<Arc<dyn Local>>,
     pub(in super::super) authority: Option<Arc<dyn Authority>>,
-    pub(in super::super) server_side: ServerSideCopy,
-    pub(in super::super) verified: VerifiedObjects,
+    pub(in super::super) server_side: Arc<ServerSideCopy>,
+    pub(in super::super) verified: Arc<VerifiedObjects>,
 }
 
 impl Copier {

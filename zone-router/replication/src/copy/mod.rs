@@ -19,8 +19,6 @@ use super::job::FoundSize;
 use super::journal::JournalError;
 
 pub(super) use copier::Copier;
-pub(super) use server_side::ServerSideCopy;
-pub(super) use verified_objects::VerifiedObjects;
 
 /// How a try of a job ended.
 #[derive(Debug)]

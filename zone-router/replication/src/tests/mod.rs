@@ -8,6 +8,7 @@ mod journal;
 mod lanes;
 mod server_side;
 mod simulation;
+mod succession;
 mod throttle;
 
 use std::path::PathBuf;

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use zone_router::{Blob, Zone};
 
 use super::super::conformance::{Mode, Scripted, blob, job};
-use super::super::copy::{Copier, JobEnd, ServerSideCopy, VerifiedObjects};
+use super::super::copy::{Copier, JobEnd};
 use super::super::journal::Journal;
 use super::super::throttle::Throttle;
 use super::super::{Bounds, CopyError, Fault, FoundSize, Job, Limits, Local, Outcome, Verify};
@@ -60,8 +60,8 @@ pub(super) fn copier(zones: Vec<Zone>) -> Copier {
         router: None,
         local: None,
         authority: None,
-        server_side: ServerSideCopy::default(),
-        verified: VerifiedObjects::default(),
+        server_side: Arc::default(),
+        verified: Arc::default(),
     }
 }
 
