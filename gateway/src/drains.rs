@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use parking_lot::{Mutex, MutexGuard};
 use thiserror::Error;
-use zone_router::{PerZone, Policy, Router, ZoneId};
+use zone_router::{PerZone, Policy, Router, Zone, ZoneId};
 
 /// The file in `state_dir`: one name of a drained zone a line.
 const FILE: &str = "drained";
@@ -15,13 +15,14 @@ const FILE: &str = "drained";
 /// The drain states of all zones.
 #[derive(Debug)]
 pub(crate) struct DrainStates {
-    router: Arc<Router>,
     file: PathBuf,
     states: Mutex<States>,
 }
 
 #[derive(Debug)]
 struct States {
+    /// The router that serves now.
+    router: Arc<Router>,
     /// The policies of the configuration, one for each zone.
     configured: PerZone<Policy>,
     /// The zones that are drained by command. May name zones that are no longer configured.
@@ -82,9 +83,9 @@ impl DrainStates {
                 "zone is drained by an earlier command: it is not read until it is undrained"
             );
         }
-        let drains = Self { router, file, states: Mutex::new(States { configured, drained }) };
-        drains.apply(&drains.lock());
-        Ok(drains)
+        let states = States { router, configured, drained };
+        states.apply();
+        Ok(Self { file, states: Mutex::new(states) })
     }
 
     /// Whether a zone is drained by command.
@@ -98,16 +99,16 @@ impl DrainStates {
     /// No zone has this name, it is the last zone that is read, or the file cannot be written. Nothing was
     /// changed.
     pub(crate) fn drain(&self, zone: &str) -> Result<(), DrainError> {
-        self.find(zone)?;
         let mut states = self.lock();
+        states.find(zone)?;
         let mut drained = states.drained.clone();
         drained.insert(zone.to_owned());
-        if !self.any_read(&states.configured, &drained) {
+        if !any_read(states.router.zones(), &states.configured, &drained) {
             return Err(DrainError::Last(zone.to_owned()));
         }
         self.write(&drained)?;
         states.drained = drained;
-        self.apply(&states);
+        states.apply();
         tracing::warn!(zone, "zone is drained: no reads until it is undrained, copies still arrive");
         Ok(())
     }
@@ -118,15 +119,15 @@ impl DrainStates {
     /// No zone has this name, the configuration drains it, or the file cannot be written. The zone is still
     /// drained.
     pub(crate) fn undrain(&self, zone: &str) -> Result<(), DrainError> {
-        let id = self.find(zone)?;
         let mut states = self.lock();
+        let id = states.find(zone)?;
         let mut drained = states.drained.clone();
         if !drained.remove(zone) && states.configured[id].drain {
             return Err(DrainError::ByConfiguration(zone.to_owned()));
         }
         self.write(&drained)?;
         states.drained = drained;
-        self.apply(&states);
+        states.apply();
         if states.configured[id].drain {
             return Err(DrainError::StillByConfiguration(zone.to_owned()));
         }
@@ -134,50 +135,19 @@ impl DrainStates {
         Ok(())
     }
 
-    /// Takes the policies of a reloaded configuration, one for each zone. `None` keeps the earlier policy of
-    /// a zone that the configuration no longer has.
-    pub(crate) fn configure(&self, configured: Vec<Option<Policy>>) {
+    /// Takes the zones and policies of a later configuration. `router` makes the router of these zones, with the policies
+    /// that it gets: those of the configuration, and the drains by command. No command comes between.
+    pub(crate) fn replace(
+        &self,
+        zones: &[Zone],
+        configured: PerZone<Policy>,
+        router: impl FnOnce(Vec<Policy>) -> Arc<Router>,
+    ) -> Arc<Router> {
         let mut states = self.lock();
-        for (policy, newer) in states.configured.iter_mut().zip(configured) {
-            *policy = newer.unwrap_or(*policy);
-        }
-        self.apply(&states);
-    }
-
-    /// Sets the policies of the router. If drains by command would leave no zone to read from, they are
-    /// ignored. Only a later change of the configuration can cause this.
-    fn apply(&self, states: &States) {
-        let yields = !states.drained.is_empty()
-            && !self.any_read(&states.configured, &states.drained)
-            && self.any_read(&states.configured, &BTreeSet::new());
-        if yields {
-            let drained = states.drained.iter().map(String::as_str).collect::<Vec<_>>().join(",");
-            tracing::error!(
-                drained,
-                "THE CONFIGURATION LEAVES NO ZONE THAT IS READ beside those drained by command: these are read all the same"
-            );
-        }
-        let zones = self.router.zones();
-        self.router.set_policies(|policies| {
-            for ((policy, configured), zone) in policies.iter_mut().zip(&states.configured).zip(zones) {
-                *policy = *configured;
-                policy.drain |= !yields && states.drained.contains(&*zone.name);
-            }
-        });
-    }
-
-    /// Whether at least one usable zone is read.
-    fn any_read(&self, configured: &PerZone<Policy>, drained: &BTreeSet<String>) -> bool {
-        self.router.zones().zip(configured).any(|(zone, policy)| {
-            zone.unusable.is_none() && policy.is_read() && !drained.contains(&*zone.name)
-        })
-    }
-
-    fn find(&self, name: &str) -> Result<ZoneId, DrainError> {
-        self.router.find(name).ok_or_else(|| {
-            let known: Vec<_> = self.router.zones().map(|zone| &*zone.name).collect();
-            DrainError::Unknown { name: name.to_owned(), known: known.join(", ") }
-        })
+        let policies = with_drains(zones, &configured, &states.drained);
+        states.router = router(policies);
+        states.configured = configured;
+        Arc::clone(&states.router)
     }
 
     /// Replaces the file atomically, so that a power failure leaves the old or the new file.
@@ -192,11 +162,58 @@ impl DrainStates {
     }
 }
 
+impl States {
+    /// Sets the policies of the router.
+    fn apply(&self) {
+        let zones: Vec<_> = self.router.zones().cloned().collect();
+        let effective = with_drains(&zones, &self.configured, &self.drained);
+        self.router.set_policies(|policies| *policies = effective.into());
+    }
+
+    fn find(&self, name: &str) -> Result<ZoneId, DrainError> {
+        self.router.find(name).ok_or_else(|| {
+            let known: Vec<_> = self.router.zones().map(|zone| &*zone.name).collect();
+            DrainError::Unknown { name: name.to_owned(), known: known.join(", ") }
+        })
+    }
+}
+
+/// The policies of the configuration with the drains by command. If these would leave no zone to read from, they are
+/// ignored. Only a later change of the configuration can cause this.
+fn with_drains(zones: &[Zone], configured: &PerZone<Policy>, drained: &BTreeSet<String>) -> Vec<Policy> {
+    let yields = !drained.is_empty()
+        && !any_read(zones, configured, drained)
+        && any_read(zones, configured, &BTreeSet::new());
+    if yields {
+        let drained = drained.iter().map(String::as_str).collect::<Vec<_>>().join(",");
+        tracing::error!(
+            drained,
+            "THE CONFIGURATION LEAVES NO ZONE THAT IS READ beside those drained by command: these are read all the same"
+        );
+    }
+    let policy = |(zone, configured): (&Zone, &Policy)| Policy {
+        drain: configured.drain || (!yields && drained.contains(&*zone.name)),
+        ..*configured
+    };
+    zones.iter().zip(configured).map(policy).collect()
+}
+
+/// Whether at least one usable zone is read.
+fn any_read<'a>(
+    zones: impl IntoIterator<Item = &'a Zone>,
+    configured: &PerZone<Policy>,
+    drained: &BTreeSet<String>,
+) -> bool {
+    zones.into_iter().zip(configured).any(|(zone, policy)| {
+        zone.unusable.is_none() && policy.is_read() && !drained.contains(&*zone.name)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use backends::memory::MemoryStore;
-    use zone_router::Zone;
+    use zone_router::{RoutedZone, Settings};
 
     fn router() -> Arc<Router> {
         let zone = |name| Zone::new(name, Arc::new(MemoryStore::new()));
@@ -207,8 +224,18 @@ mod tests {
         DrainStates::open(router(), configured.to_vec().into(), dir).expect("opens")
     }
 
+    /// The same zones with other policies.
+    fn configure(drains: &DrainStates, configured: &[Policy]) {
+        let zones: Vec<_> = drains.lock().router.zones().cloned().collect();
+        drains.replace(&zones, configured.to_vec().into(), |policies| {
+            let routed = zones.iter().cloned().zip(policies);
+            let routed = routed.map(|(zone, policy)| RoutedZone { zone, policy });
+            Arc::new(Router::with(routed.collect(), Settings::default()))
+        });
+    }
+
     fn drained(drains: &DrainStates) -> Vec<bool> {
-        drains.router.policies().iter().map(|policy| policy.drain).collect()
+        drains.lock().router.policies().iter().map(|policy| policy.drain).collect()
     }
 
     #[test]
@@ -219,7 +246,7 @@ mod tests {
         drains.drain("a").expect("drains");
         drains.drain("a").expect("a second drain does nothing");
         assert_eq!(drained(&drains), [true, false, false]);
-        drains.configure(vec![Some(Policy { weight: 2.0, ..Policy::default() }); 3]);
+        configure(&drains, &[Policy { weight: 2.0, ..Policy::default() }; 3]);
         assert_eq!(drained(&drains), [true, false, false]);
         let drains = open(dir.path(), &plain);
         assert_eq!((drained(&drains), drains.is_drained("a")), (vec![true, false, false], true));
@@ -241,20 +268,12 @@ mod tests {
         assert_eq!(drained(&drains), [false, true, false]);
         std::fs::create_dir(dir.path().join("drained.partial"))
             .expect("a folder with the name of the partial file");
-        drains.configure(vec![Some(Policy::default()); 3]);
+        configure(&drains, &[Policy::default(); 3]);
         assert!(matches!(drains.drain("a"), Err(DrainError::NotWritten { .. })));
         assert_eq!(drained(&drains), [false; 3]);
     }
 
     const DRAINED: Policy = Policy { drain: true, reads: true, weight: 1.0, latency_hint: None };
-
-    #[test]
-    fn a_zone_that_left_the_configuration_keeps_its_policy() {
-        let dir = tempfile::tempdir().expect("a folder");
-        let drains = open(dir.path(), &[Policy::default(), DRAINED, Policy::default()]);
-        drains.configure(vec![Some(Policy::default()), None, None]);
-        assert_eq!(drained(&drains), [false, true, false]);
-    }
 
     #[test]
     fn an_undrain_reports_a_drain_of_the_configuration() {
@@ -271,9 +290,9 @@ mod tests {
         let dir = tempfile::tempdir().expect("a folder");
         let drains = open(dir.path(), &[Policy::default(); 3]);
         drains.drain("a").expect("drains");
-        drains.configure(vec![None, Some(DRAINED), None]);
+        configure(&drains, &[Policy::default(), DRAINED, Policy::default()]);
         assert_eq!(drained(&drains), [false, true, false], "the last usable one is read");
-        drains.configure(vec![None, Some(Policy::default()), None]);
+        configure(&drains, &[Policy::default(); 3]);
         assert_eq!(drained(&drains), [true, false, false]);
     }
 }

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use backends::Digest;
 use replication::FanOut;
+use rustls::ClientConfig;
 use tokio_util::task::TaskTracker;
 use zone_router::{Blob, Router, Verified};
 
-use crate::copies::ReadRepairs;
+use crate::copies::{Quay, ReadRepairs};
 use crate::copies::Sampler;
 use crate::copies::SweepProgress;
 use crate::drains::DrainStates;
@@ -16,6 +18,7 @@ use crate::index_manifests::QueuedManifests;
 use crate::metrics::ContradictedSizes;
 use crate::metrics::Metrics;
 use crate::permissions::Permissions;
+use crate::server::Protocols;
 use blob_cache::Cache;
 use certificates::ServerTls;
 use config::{RegistryKind, Settings};
@@ -27,10 +30,17 @@ use registry::upload_affinity::Uploads;
 use registry::upstream::{InstanceId, Order, StoreState, StoreUse, Upstream};
 use registry::{Names, Registry, RegistryClient};
 
-/// The parts of a running gateway.
+/// The parts of a running gateway, as one configuration describes them.
+///
+/// A gateway never changes its configuration. A reload makes another gateway, which shares with this one whatever must
+/// outlive a change: the cache, the journal, pools, budgets, metrics. See [`Current`].
 #[derive(Debug)]
 pub struct Gateway {
     pub(crate) settings: Settings,
+    /// Whom the gateway trusts when it connects to the registry and to stores.
+    pub(crate) client_tls: Arc<ClientConfig>,
+    /// How connections of clients are served.
+    pub(crate) protocols: Arc<Protocols>,
     /// What clients see of TLS. It follows its files.
     pub(crate) server_tls: Arc<ServerTls>,
     pub(crate) registry: Arc<dyn Registry>,
@@ -44,16 +54,18 @@ pub struct Gateway {
     pub(crate) uploads: Uploads,
     /// The registry, and the stores to which it redirects.
     pub(crate) client: RegistryClient,
-    pub(crate) permissions: Permissions,
-    pub(crate) sizes: ContradictedSizes,
+    pub(crate) permissions: Arc<Permissions>,
+    pub(crate) sizes: Arc<ContradictedSizes>,
     /// Limits how many blobs are read whole, without being kept, because a client asked for a part.
     pub(crate) bypass_parts: Arc<Pool>,
     pub(crate) cache: Arc<Cache>,
     pub(crate) router: Arc<Router>,
     pub(crate) drains: Arc<DrainStates>,
-    pub(crate) repairs: ReadRepairs,
+    pub(crate) repairs: Arc<ReadRepairs>,
     pub(crate) fanout: FanOut,
-    pub(crate) metrics: Metrics,
+    /// Quay as copies use it.
+    pub(crate) quay: Arc<Quay>,
+    pub(crate) metrics: Arc<Metrics>,
     /// The latest sample of the queue of copies.
     pub(crate) sampler: Arc<Sampler>,
     /// `limits.connections`.
@@ -67,9 +79,30 @@ pub struct Gateway {
     /// Pushes whose copies are not queued yet. The gateway waits for them before it exits.
     pub(crate) pushes: TaskTracker,
     /// Manifests whose blobs were queued recently.
-    pub(crate) queued: QueuedManifests,
+    pub(crate) queued: Arc<QueuedManifests>,
     /// The zones to which every pushed blob is copied.
     pub(crate) targets: Vec<Arc<str>>,
+}
+
+/// The gateway that serves now. A reload of the configuration replaces it. Whoever has taken it for a request keeps it to
+/// the end of the request, with its zones and its registry.
+#[derive(Debug)]
+pub(crate) struct Current(ArcSwap<Gateway>);
+
+impl Current {
+    pub(crate) fn new(gateway: Gateway) -> Self {
+        Self(ArcSwap::from_pointee(gateway))
+    }
+
+    /// The gateway for a request that begins now.
+    pub(crate) fn load(&self) -> Arc<Gateway> {
+        self.0.load_full()
+    }
+
+    /// Serves all requests that begin from now on with another gateway.
+    pub(crate) fn replace(&self, gateway: Arc<Gateway>) {
+        self.0.store(gateway);
+    }
 }
 
 /// How many blobs may be read whole at once, without being kept, because a client asked for a part. A client

@@ -19,6 +19,6 @@ mod server;
 mod spans;
 mod sweep;
 
-pub use app::{App, Reloader, authority, rehearse};
+pub use app::{App, Reloaded, Reloader, authority, rehearse};
 pub use gateway::Gateway;
 pub use log_queue::{LastLines, LogQueue};

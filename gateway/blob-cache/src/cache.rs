@@ -3,8 +3,10 @@
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use backends::Digest;
 use config::{CacheSettings, Limits, Timeouts};
 use dashmap::DashMap;
@@ -74,7 +76,9 @@ pub struct Cache {
     pub(crate) reserve: u64,
     pub(crate) fills: DashMap<Digest, Arc<Fill>>,
     pub(crate) fill_slots: Arc<Pool>,
-    pub(crate) abandoned_permits: Arc<Semaphore>,
+    pub(crate) abandoned_permits: ArcSwap<Semaphore>,
+    /// How many of these permits there are.
+    abandoned_max: AtomicUsize,
     /// Held while a file is put in its place or taken from it. It is locked before `space`.
     pub(crate) placing: Mutex<()>,
     pub(crate) cleanups: Arc<Cleanups>,
@@ -86,7 +90,7 @@ pub struct Cache {
     pub(crate) recording: Arc<Semaphore>,
     pub(crate) rechecks: Semaphore,
     /// How long a lookup waits for a recheck.
-    pub(crate) recheck_wait: Duration,
+    pub(crate) recheck_wait: ArcSwap<Duration>,
     _lock: DirectoryLock,
 }
 
@@ -127,8 +131,7 @@ impl Cache {
         }
         let cache = Arc::new(Self {
             layout,
-            // At any time, each request and each fill waits for at most one piece of disk work.
-            disk: Disk::new(timeouts.disk, limits.requests.saturating_add(limits.fills)),
+            disk: Disk::new(timeouts.disk, disk_waiting_max(limits)),
             space: Mutex::new(space),
             open_files: moka::sync::Cache::new(limits.open_files),
             capacity,
@@ -137,14 +140,15 @@ impl Cache {
             fills: DashMap::new(),
             // Nothing waits for a slot: without a free one, the blob is a bypass at once.
             fill_slots: Pool::new("limits.fills", limits.fills, 0),
-            abandoned_permits: Arc::new(Semaphore::new(limits.abandoned_fills)),
+            abandoned_permits: ArcSwap::from_pointee(Semaphore::new(limits.abandoned_fills)),
+            abandoned_max: AtomicUsize::new(limits.abandoned_fills),
             placing: Mutex::new(()),
             cleanups: Arc::clone(&cleanups),
             reaping: Mutex::new(()),
             unremoved: Mutex::new(unremoved),
             recording: Arc::new(Semaphore::new(1)),
             rechecks: Semaphore::new(RECHECKS_MAX),
-            recheck_wait: timeouts.cache_proof,
+            recheck_wait: ArcSwap::from_pointee(timeouts.cache_proof),
             _lock: lock,
         });
         let weak = Arc::downgrade(&cache);
@@ -171,6 +175,18 @@ impl Cache {
         self.space.lock().index().get(digest)
     }
 
+    /// Takes other limits: `limits.fills`, `limits.abandoned_fills`, `timeouts.disk` and `timeouts.cache_proof`. Fills in
+    /// progress end as they began.
+    pub fn set_limits(&self, limits: &Limits, timeouts: &Timeouts) {
+        self.disk.set_limits(timeouts.disk, disk_waiting_max(limits));
+        self.fill_slots.resize(limits.fills, 0);
+        self.recheck_wait.store(Arc::new(timeouts.cache_proof));
+        // Fills that hold a permit of before are not counted among the new ones.
+        if self.abandoned_max.swap(limits.abandoned_fills, Ordering::Relaxed) != limits.abandoned_fills {
+            self.abandoned_permits.store(Arc::new(Semaphore::new(limits.abandoned_fills)));
+        }
+    }
+
     /// The state of the cache now.
     #[must_use]
     pub fn status(&self) -> CacheStatus {
@@ -194,6 +210,11 @@ impl Drop for Cache {
     fn drop(&mut self) {
         self.cleanups.close();
     }
+}
+
+/// At any time, each request and each fill waits for at most one piece of disk work.
+fn disk_waiting_max(limits: &Limits) -> usize {
+    limits.requests.saturating_add(limits.fills)
 }
 
 /// The part of the configured size for which the disk has room, so that eviction starts before the reserve is used.

@@ -6,7 +6,7 @@ use std::io::{self, IoSliceMut};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use backends::Hasher;
@@ -49,8 +49,8 @@ const SLICES: u32 = 20;
 /// Clients share the threads. The network that holds the fewest is next.
 #[derive(Debug, Clone)]
 pub struct Disk {
-    /// The time limit for one piece of work once it has a thread, and also for the wait before that.
-    timeout: Duration,
+    /// The time limit for one piece of work once it has a thread, and also for the wait before that, in milliseconds.
+    timeout: Arc<AtomicU64>,
     threads: Arc<Pool>,
     /// The time until which a disk that hung is not used.
     paused_until: Arc<Mutex<Option<Instant>>>,
@@ -75,16 +75,27 @@ pub(super) fn is_busy(error: &io::Error) -> bool {
     error.get_ref().is_some_and(|inner| inner.is::<NoThread>())
 }
 
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
 impl Disk {
     /// At most `waiting_max` pieces of work wait for a thread.
     pub(super) fn new(timeout: Duration, waiting_max: usize) -> Self {
         let threads = Pool::unlogged(POOL, THREADS_MAX, waiting_max);
+        let timeout = Arc::new(AtomicU64::new(millis(timeout)));
         Self { timeout, threads, paused_until: Arc::default(), hanging: Arc::default() }
     }
 
     /// The time limit for one piece of work.
     pub(super) fn timeout(&self) -> Duration {
-        self.timeout
+        Duration::from_millis(self.timeout.load(Ordering::Relaxed))
+    }
+
+    /// Changes the time limit, from the next piece of work on, and how many pieces may wait for a thread.
+    pub(super) fn set_limits(&self, timeout: Duration, waiting_max: usize) {
+        self.timeout.store(millis(timeout), Ordering::Relaxed);
+        self.threads.resize(THREADS_MAX, waiting_max);
     }
 
     /// The threads, which clients share.
@@ -105,7 +116,7 @@ impl Disk {
         who: &Identity,
         work: impl FnOnce() -> io::Result<T> + Send + 'static,
     ) -> io::Result<T> {
-        self.run_within(self.timeout, who, work).await
+        self.run_within(self.timeout(), who, work).await
     }
 
     /// Like [`Disk::run`], for a client that can be served without the cache. It waits only briefly for a thread.
@@ -114,7 +125,7 @@ impl Disk {
         who: &Identity,
         work: impl FnOnce() -> io::Result<T> + Send + 'static,
     ) -> io::Result<T> {
-        self.run_within(THREAD_WAIT.min(self.timeout), who, work).await
+        self.run_within(THREAD_WAIT.min(self.timeout()), who, work).await
     }
 
     /// Hashes a file's first `end` bytes, in pieces of work that do not grow with the file.
@@ -162,20 +173,20 @@ impl Disk {
 
     async fn finish<T: Send + 'static>(&self, mut task: JoinHandle<io::Result<T>>) -> io::Result<T> {
         for _ in 0..SLICES {
-            match tokio::time::timeout(self.timeout / SLICES, &mut task).await {
+            match tokio::time::timeout(self.timeout() / SLICES, &mut task).await {
                 Ok(Ok(result)) => return result,
                 Ok(Err(error)) => return Err(io::Error::other(format!("a disk task died: {error}"))),
                 Err(_) => {}
             }
         }
-        *self.paused_until.lock() = Some(Instant::now() + self.timeout);
+        *self.paused_until.lock() = Some(Instant::now() + self.timeout());
         self.hanging.fetch_add(1, Ordering::AcqRel);
         let hanging = Arc::clone(&self.hanging);
         tokio::spawn(async move {
             let _ = task.await;
             hanging.fetch_sub(1, Ordering::AcqRel);
         });
-        let why = format!("the cache's disk did not answer within {} s", self.timeout.as_secs());
+        let why = format!("the cache's disk did not answer within {} s", self.timeout().as_secs());
         Err(io::Error::new(io::ErrorKind::TimedOut, why))
     }
 }

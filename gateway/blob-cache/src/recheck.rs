@@ -21,7 +21,7 @@ impl Cache {
         if recheck.begin() {
             tokio::spawn(in_current_request(run(Arc::clone(self), digest, Arc::clone(entry))));
         }
-        let ended = tokio::time::timeout(self.recheck_wait, verdict.wait_for(Option::is_some)).await;
+        let ended = tokio::time::timeout(**self.recheck_wait.load(), verdict.wait_for(Option::is_some)).await;
         matches!(ended, Ok(Ok(verdict)) if *verdict == Some(true))
     }
 

@@ -61,7 +61,7 @@ impl Writer {
     /// Completes when every client has left and `limits.abandoned_fills` allows no further abandoned fill. The caller
     /// must then drop the writer.
     pub fn abandoned(&self) -> impl Future<Output = ()> + Send + 'static {
-        let (fill, permits) = (Arc::clone(&self.fill), Arc::clone(&self.cache.abandoned_permits));
+        let (fill, permits) = (Arc::clone(&self.fill), self.cache.abandoned_permits.load_full());
         async move { fill.abandoned(&permits).await }
     }
 

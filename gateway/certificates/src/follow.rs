@@ -6,17 +6,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::latest::SETTLE;
+use followed_files::{Begun, GATHER, POLL, SETTLE, Watch, begin, noticed};
+
 use crate::server_tls::{Reloaded, ServerTls};
-use crate::watch::{self, Watch};
-
-/// How often the files are read without any sign of a change. inotify does not notice every change, for example on a
-/// network file system.
-const POLL: Duration = Duration::from_secs(60);
-
-/// From the first sign of a change to the reading of the files, because more of them may follow. It is also the least
-/// time between two reads.
-const GATHER: Duration = Duration::from_millis(200);
 
 /// How often certificates that expire soon are reported.
 const REPORT: Duration = Duration::from_secs(24 * 3600);
@@ -49,7 +41,7 @@ pub async fn follow(tls: Arc<ServerTls>) {
         }
         let pause = if reloaded.doubtful { SETTLE } else { POLL };
         tokio::select! {
-            () = noticed(watch.as_mut().ok()) => {}
+            () = noticed(&mut watch) => {}
             () = tls.asked.notified() => {}
             () = tokio::time::sleep(pause) => {}
         }
@@ -58,20 +50,7 @@ pub async fn follow(tls: Arc<ServerTls>) {
 }
 
 /// Begins a watch, and only then reads the files, so that no change falls between the two.
-fn read(tls: &ServerTls) -> (io::Result<watch::Begun>, Reloaded) {
-    let begun = watch::begin(tls.watched());
+fn read(tls: &ServerTls) -> (io::Result<Begun>, Reloaded) {
+    let begun = begin(tls.watched());
     (begun, tls.reload(Instant::now()))
-}
-
-/// Waits until the watch notices a change. Without a watch, for ever.
-async fn noticed(watch: Option<&mut Watch>) {
-    match watch {
-        Some(watch) => {
-            if watch.changed().await.is_err() {
-                // The poll goes on.
-                std::future::pending::<()>().await;
-            }
-        }
-        None => std::future::pending().await,
-    }
 }

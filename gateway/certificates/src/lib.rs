@@ -7,7 +7,6 @@ mod expiry;
 mod facts;
 mod follow;
 mod key_type;
-mod latest;
 mod made;
 mod pair;
 pub mod pem_file;
@@ -17,7 +16,6 @@ mod server_names;
 mod server_tls;
 mod subject_name;
 mod trust_path;
-mod watch;
 
 use std::path::PathBuf;
 use std::sync::Arc;

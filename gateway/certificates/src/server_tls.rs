@@ -11,12 +11,12 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use config::{Settings, TlsPair, bare_host};
+use followed_files::{Latest, Outcome};
 
 use crate::by_name::ByName;
 use crate::client_ca::ClientCa;
 use crate::expiry::TimeLeft;
 use crate::facts::covers_host;
-use crate::latest::{Latest, Outcome};
 use crate::made;
 use crate::pair::Pair;
 
@@ -96,6 +96,17 @@ impl ServerTls {
             false => (None, settings.tls.pairs.clone()),
         };
         Self::read(hostnames, made_in, files, settings.tls.client_ca.clone())
+    }
+
+    /// The certificates of a later configuration. The counts go on.
+    ///
+    /// # Errors
+    /// The same as [`ServerTls::open`].
+    pub fn successor(&self, settings: &Settings) -> anyhow::Result<Self> {
+        let new = Self::open(settings)?;
+        new.loaded.store(self.loaded.load(Ordering::Relaxed), Ordering::Relaxed);
+        new.refused.store(self.refused.load(Ordering::Relaxed), Ordering::Relaxed);
+        Ok(new)
     }
 
     fn read(

@@ -18,7 +18,21 @@ pub struct NoUsableZone(String);
 /// # Errors
 /// No zone can be used.
 pub fn zones(settings: &Settings, transport: &Transport) -> Result<Vec<Zone>, NoUsableZone> {
-    let zones: Vec<_> = settings.zones.iter().map(|named| zone(named, transport)).collect();
+    zones_after(settings, transport, |_| None)
+}
+
+/// Like [`zones`], for a later configuration. A zone for which `before` has one that was built already is not built
+/// again.
+///
+/// # Errors
+/// No zone can be used.
+pub fn zones_after(
+    settings: &Settings,
+    transport: &Transport,
+    before: impl Fn(&NamedZone) -> Option<Zone>,
+) -> Result<Vec<Zone>, NoUsableZone> {
+    let build = |named: &NamedZone| before(named).unwrap_or_else(|| zone(named, transport));
+    let zones: Vec<_> = settings.zones.iter().map(build).collect();
     if zones.iter().all(|zone| zone.unusable.is_some()) {
         let reasons: Vec<_> = zones.iter().filter_map(unusable).collect();
         return Err(NoUsableZone(reasons.join("; ")));

@@ -17,7 +17,7 @@ use super::settings::NamedZone;
 const INSTANCES_MAX: usize = 16;
 
 /// One of several Quay instances that share a database, or the only instance of the registry.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Instance {
     /// A unique name: its zone's, with `~2` for the second instance of a zone.
     pub name: String,

@@ -33,7 +33,7 @@ pub(crate) struct PairEntry {
 keys!(TlsEntry { certificate, key, more, client_ca });
 
 /// What the gateway shows to clients, and what they must show.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TlsSettings {
     /// The pairs, at most 64. The first is for clients that name no host, or a host that no certificate is for. If
     /// there is none, a certificate is made in `state_dir`.

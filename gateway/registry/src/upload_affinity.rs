@@ -36,9 +36,9 @@ const UPLOADS_MEMORY: Duration = Duration::from_secs(3600);
 /// A push counts as in progress for this long after its last upload.
 const PUSH_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// The instance of each repository's most recent upload, and when that was.
-#[derive(Debug)]
-pub struct Uploads(Cache<Arc<str>, (InstanceId, Instant)>);
+/// The name of the instance of each repository's most recent upload, and when that was.
+#[derive(Debug, Clone)]
+pub struct Uploads(Cache<Arc<str>, (Arc<str>, Instant)>);
 
 impl Default for Uploads {
     /// No uploads are remembered.
@@ -51,13 +51,14 @@ impl Uploads {
     /// The instance with which a push to this repository stays. While the push is in progress, this does not
     /// depend on the instance's health. Later, the instance must be reachable.
     pub fn last(&self, repository: &str, upstream: &Upstream) -> Option<InstanceId> {
-        let (instance, at) = self.0.get(repository)?;
+        let (name, at) = self.0.get(repository)?;
+        let instance = upstream.named(&name)?;
         (at.elapsed() < PUSH_TIMEOUT || upstream.is_reachable(instance)).then_some(instance)
     }
 
     /// Remembers that the latest upload to this repository went to this instance.
-    pub fn remember(&self, repository: &str, instance: InstanceId) {
-        self.0.insert(repository.into(), (instance, Instant::now()));
+    pub fn remember(&self, repository: &str, instance: &str) {
+        self.0.insert(repository.into(), (instance.into(), Instant::now()));
     }
 }
 

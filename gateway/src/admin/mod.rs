@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 use self::access::{Endpoints, Refusal};
 use crate::Gateway;
 use crate::drains::DrainError;
+use crate::gateway::Current;
 use crate::metrics::{Exposition, Scrape};
 use crate::server::{BoundedIo, Roster};
 use gateway_http::Body;
@@ -53,7 +54,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Serves until `shutdown`. From `draining` on, `/readyz` reports that the gateway is not ready, so that no
 /// more clients are sent here.
 pub(crate) async fn serve(
-    gateway: Arc<Gateway>,
+    current: Arc<Current>,
     listener: TcpListener,
     draining: CancellationToken,
     shutdown: CancellationToken,
@@ -71,15 +72,15 @@ pub(crate) async fn serve(
         let _ = backends::keepalive(&stream);
         let seat = roster.enter(Identity::peer(peer.ip(), false));
         roster.keep(&seat, CONNECTIONS_MAX);
-        let (gateway, draining, shutdown) = (Arc::clone(&gateway), draining.clone(), shutdown.clone());
+        let (current, draining, shutdown) = (Arc::clone(&current), draining.clone(), shutdown.clone());
         tokio::spawn(async move {
-            let own = stream.local_addr().unwrap_or(gateway.settings.admin.listen);
+            let own = stream.local_addr().unwrap_or(current.load().settings.admin.listen);
             let ends = Endpoints { client: peer.ip(), own: own.ip() };
             let service = service_fn(|request| {
-                let (gateway, ready) = (&gateway, !draining.is_cancelled());
+                let (gateway, ready) = (current.load(), !draining.is_cancelled());
                 let busy = seat.activity().begin();
                 async move {
-                    let answer = answer(gateway, request, ends, ready).await;
+                    let answer = answer(&gateway, request, ends, ready).await;
                     Ok::<_, Infallible>(busy.until_sent(answer))
                 }
             });

@@ -23,18 +23,18 @@ use tokio_util::task::TaskTracker;
 use zone_router::{PerZone, Policy, RoutedZone, Router, Zone};
 
 use crate::Gateway;
-use crate::copies::{Quay, ReadRepairs, Sampler, Spool};
+use crate::copies::{Quay, ReadRepairs, Sampled, Sampler, Spool};
 use crate::drains::DrainStates;
 use crate::gateway::BYPASS_PARTS_MAX;
 use crate::index_manifests::QueuedManifests;
 use crate::metrics::{ContradictedSizes, Metrics};
 use crate::permissions::Permissions;
-use crate::server;
+use crate::server::{self, Protocols};
 
 /// The journal's file in `state_dir`, if the journal is an SQLite file.
 const JOURNAL: &str = "journal.sqlite";
 
-/// Builds the gateway of this configuration. Probes and copies run from here on until `stop`.
+/// Builds the first gateway. Copies run from here on until `stop`, and probes until `generation`.
 ///
 /// # Errors
 /// - The cache's folder, the journal, Quay's database or `state_dir` cannot be used.
@@ -45,6 +45,7 @@ pub(super) async fn gateway(
     server_tls: Arc<ServerTls>,
     tls: &Arc<ClientConfig>,
     stop: &CancellationToken,
+    generation: &CancellationToken,
 ) -> anyhow::Result<Gateway> {
     let cache = open_cache(&settings).await?;
     let journal = journal(&settings, tls).await.context("the journal cannot be opened")?;
@@ -55,32 +56,23 @@ pub(super) async fn gateway(
     let client = RegistryClient::over(Arc::clone(&upstream), names.clone(), stores, &settings);
     let reader = Reader::new(&settings, &client, Arc::clone(&registry), tls)?.map(Arc::new);
     let database = quay_db::connect(&settings).await?.map(Arc::new);
-    let authority = quay(&settings, reader.clone(), database.clone())?;
-    let policies: PerZone<Policy> = settings.zones.iter().map(|zone| zone.policy).collect();
-    let routed =
-        zones.iter().cloned().zip(&policies).map(|(zone, policy)| RoutedZone { zone, policy: *policy });
-    let routed = routed.collect();
-    let router = Arc::new(Router::with(routed, settings.routing));
+    let quay = Arc::new(quay(&settings, reader.clone(), database.clone())?);
+    let policies = policies(&settings);
+    let router = Arc::new(Router::with(routed(&zones, policies.to_vec()), settings.routing));
     let drains = DrainStates::open(Arc::clone(&router), policies, &settings.state_dir);
     let drains = Arc::new(drains.context("state_dir cannot be used")?);
-    router.start(stop);
-    upstream.start(stop);
-    let metrics = Metrics::new(&zones);
-    let fanout = Setup {
-        bounds: copy_bounds(&settings),
-        limits: settings.copy_limits.clone(),
-        verify: settings.verify,
-        router: Some(Arc::clone(&router)),
-        local: Some(Arc::new(CopySource(Arc::clone(&cache)))),
-        authority: Some(Arc::new(authority)),
-        ..Setup::new(zones, journal)
-    };
-    let fanout = FanOut::start(fanout, stop.clone());
-    let home = router.home().map(|zone| Arc::clone(&zone.name));
-    let targets: Vec<Arc<str>> = settings.targets.iter().map(|name| name.as_str().into()).collect();
+    router.start(generation);
+    upstream.start(generation);
+    let metrics = Arc::new(Metrics::new(&zones));
+    let copying = Copying { journal, router: &router, cache: &cache, quay: &quay };
+    let fanout = FanOut::start(copying.setup(&settings, zones), stop.clone());
+    let targets = targets(&settings);
     let memory = settings.limits.memory_budget();
     tracing::info!(bytes = memory, "limits.memory");
     Ok(Gateway {
+        client_tls: Arc::clone(tls),
+        protocols: Arc::new(Protocols::new(&settings.limits, &settings.timeouts)),
+        quay,
         registry,
         server_tls,
         names,
@@ -89,19 +81,19 @@ pub(super) async fn gateway(
         database,
         uploads: Uploads::default(),
         client,
-        permissions: permissions(&settings),
-        sizes: ContradictedSizes::default(),
+        permissions: Arc::new(permissions(&settings)),
+        sizes: Arc::new(ContradictedSizes::default()),
         bypass_parts: Pool::fixed("whole reads for a part of a blob that is not kept", BYPASS_PARTS_MAX, 0),
         cache,
         metrics,
-        sampler: Arc::new(Sampler::new(fanout.clone(), home.as_ref(), &targets)),
+        sampler: Arc::new(Sampler::new(sampled(&router, &fanout, &targets))),
         sweep: Arc::default(),
         router,
         drains,
-        repairs: ReadRepairs::new(),
+        repairs: Arc::new(ReadRepairs::new()),
         fanout,
         pushes: TaskTracker::new(),
-        queued: QueuedManifests::new(),
+        queued: Arc::new(QueuedManifests::new()),
         connections: Pool::new("limits.connections", settings.limits.connections, server::WAITING_MAX),
         // Requests do not wait for a slot: without one, they are refused at once.
         requests: Pool::new("limits.requests", settings.limits.requests, 0),
@@ -114,6 +106,47 @@ pub(super) async fn gateway(
 fn permissions(settings: &Settings) -> Permissions {
     let timeouts = &settings.timeouts;
     Permissions::new(settings.limits.permissions, timeouts.permission, timeouts.registry_first_pull)
+}
+
+/// The policies of the configuration, one for each zone.
+pub(super) fn policies(settings: &Settings) -> PerZone<Policy> {
+    settings.zones.iter().map(|zone| zone.policy).collect()
+}
+
+pub(super) fn routed(zones: &[Zone], policies: Vec<Policy>) -> Vec<RoutedZone> {
+    let zones = zones.iter().cloned().zip(policies);
+    zones.map(|(zone, policy)| RoutedZone { zone, policy }).collect()
+}
+
+/// The zones to which every pushed blob is copied.
+pub(super) fn targets(settings: &Settings) -> Vec<Arc<str>> {
+    settings.targets.iter().map(|name| name.as_str().into()).collect()
+}
+
+pub(super) fn sampled(router: &Router, fanout: &FanOut, targets: &[Arc<str>]) -> Sampled {
+    Sampled::new(fanout.clone(), router.home().map(|zone| &zone.name), targets)
+}
+
+/// What copies need beside the configuration.
+pub(super) struct Copying<'a> {
+    pub(super) journal: Journal,
+    pub(super) router: &'a Arc<Router>,
+    pub(super) cache: &'a Arc<Cache>,
+    pub(super) quay: &'a Arc<Quay>,
+}
+
+impl Copying<'_> {
+    pub(super) fn setup(self, settings: &Settings, zones: Vec<Zone>) -> Setup {
+        Setup {
+            bounds: copy_bounds(settings),
+            limits: settings.copy_limits.clone(),
+            verify: settings.verify,
+            router: Some(Arc::clone(self.router)),
+            local: Some(Arc::new(CopySource(Arc::clone(self.cache)))),
+            authority: Some(Arc::<Quay>::clone(self.quay)),
+            ..Setup::new(zones, self.journal)
+        }
+    }
 }
 
 /// The drivers wait `timeouts.zone_stall` for a source that gives no bytes. Copies notice it sooner, and have

@@ -1,7 +1,9 @@
 //! The whole gateway. Everything is built, and the listeners are bound, before anything starts.
 
 mod build;
+mod follow;
 mod reload;
+mod successor;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,13 +15,12 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub use self::reload::Reloader;
-use crate::Gateway;
+pub use self::reload::{Reloaded, Reloader};
 use crate::admin;
 use crate::copies;
 use crate::server;
+use crate::gateway::Current;
 use crate::server::descriptors;
-use crate::sweep::Sweep;
 use blob_cache::DirectoryLock;
 use certificates::ServerTls;
 use config::Settings;
@@ -37,7 +38,7 @@ const TIDYING_TIMEOUT: Duration = Duration::from_secs(3);
 /// A gateway that is bound and ready to run.
 #[derive(Debug)]
 pub struct App {
-    gateway: Arc<Gateway>,
+    reloader: Reloader,
     listener: TcpListener,
     admin_listener: TcpListener,
     stop_copies: CancellationToken,
@@ -69,9 +70,13 @@ impl App {
             tracing::warn!("{unusable}");
         }
         let stop_copies = CancellationToken::new();
-        let gateway = build::gateway(settings, zones, server_tls, &client_tls, &stop_copies).await?;
+        let generation = stop_copies.child_token();
+        let gateway =
+            build::gateway(settings, zones, server_tls, &client_tls, &stop_copies, &generation).await?;
+        let current = Arc::new(Current::new(gateway));
+        let tidying = transport.tidying.clone();
         let app = Self {
-            gateway: Arc::new(gateway),
+            reloader: Reloader::new(current, tidying, stop_copies.clone(), generation),
             listener,
             admin_listener,
             stop_copies,
@@ -100,7 +105,7 @@ impl App {
     /// A handle that applies another configuration while the gateway runs.
     #[must_use]
     pub fn reloader(&self) -> Reloader {
-        Reloader(Arc::clone(&self.gateway))
+        self.reloader.clone()
     }
 
     /// Serves until `shutdown`, and then still accepts new clients for `timeouts.lame_duck`. After that,
@@ -112,13 +117,14 @@ impl App {
 
     /// Like [`App::run`], but accepts no new clients from `hurry` on.
     pub async fn run_until(self, shutdown: CancellationToken, hurry: CancellationToken) {
-        let zones: Vec<_> = self.gateway.router.zones().map(|zone| &*zone.name).collect();
+        let (current, gateway) = (self.reloader.current(), self.reloader.current().load());
+        let zones: Vec<_> = gateway.router.zones().map(|zone| &*zone.name).collect();
         let registry: Vec<_> =
-            self.gateway.settings.instances.iter().map(|instance| instance.url.as_str()).collect();
+            gateway.settings.instances.iter().map(|instance| instance.url.as_str()).collect();
         tracing::info!(
             listen = self.listener.local_addr().ok().map(tracing::field::display),
             admin = self.admin_listener.local_addr().ok().map(tracing::field::display),
-            hostname = self.gateway.settings.hostname,
+            hostname = gateway.settings.hostname,
             registry = registry.join(","),
             zones = zones.join(","),
             "quay-gateway is up"
@@ -127,27 +133,26 @@ impl App {
         let stop_admin = CancellationToken::new();
         let (draining, stop) = (shutdown.clone(), stop_admin.clone());
         let admin =
-            tokio::spawn(admin::serve(Arc::clone(&self.gateway), self.admin_listener, draining, stop));
-        tokio::spawn(copies::sample(Arc::clone(&self.gateway.sampler), self.stop_copies.clone()));
-        tokio::spawn(memory::give_back(self.gateway.memory.clone(), self.stop_copies.clone()));
-        let follows = certificates::follow(Arc::clone(&self.gateway.server_tls));
-        tokio::spawn(self.stop_copies.clone().run_until_cancelled_owned(follows));
-        let sweep = Sweep::of(&self.gateway).map(|sweep| {
-            let stop = self.stop_copies.clone();
-            tokio::spawn(async move { stop.run_until_cancelled(sweep.run()).await })
-        });
+            tokio::spawn(admin::serve(Arc::clone(current), self.admin_listener, draining, stop));
+        tokio::spawn(copies::sample(Arc::clone(&gateway.sampler), self.stop_copies.clone()));
+        tokio::spawn(memory::give_back(gateway.memory.clone(), self.stop_copies.clone()));
+        self.reloader.start().await;
+        let (pushes, fanout) = (gateway.pushes.clone(), gateway.fanout.clone());
+        // A later configuration may take its place.
+        drop(gateway);
         let closing = CancellationToken::new();
-        tokio::spawn(lame_duck(Arc::clone(&self.gateway), shutdown, hurry, closing.clone()));
-        let drained = server::serve(Arc::clone(&self.gateway), self.listener, closing).await;
-        self.gateway.pushes.close();
-        if tokio::time::timeout_at(drained, self.gateway.pushes.wait()).await.is_err() {
-            tracing::error!(pushes = self.gateway.pushes.len(), "cut: pushes whose copies may not be queued");
+        tokio::spawn(lame_duck(Arc::clone(current), shutdown, hurry, closing.clone()));
+        let drained = server::serve(Arc::clone(current), self.listener, closing).await;
+        pushes.close();
+        if tokio::time::timeout_at(drained, pushes.wait()).await.is_err() {
+            tracing::error!(pushes = pushes.len(), "cut: pushes whose copies may not be queued");
         }
         self.stop_copies.cancel();
-        if let Some(sweep) = sweep {
+        if let Some(sweep) = self.reloader.take_sweep().await {
             let _ = sweep.await;
         }
-        if tokio::time::timeout(LANES_TIMEOUT, self.gateway.fanout.stopped()).await.is_err() {
+        // All that followed one another have the same tasks.
+        if tokio::time::timeout(LANES_TIMEOUT, fanout.stopped()).await.is_err() {
             tracing::warn!("the copies do not stop: the journal does not answer");
         }
         self.tidying.close();
@@ -166,13 +171,13 @@ impl App {
 /// From `shutdown` on, still accepts clients for `timeouts.lame_duck` or until `hurry`. Then cancels
 /// `closing`.
 async fn lame_duck(
-    gateway: Arc<Gateway>,
+    current: Arc<Current>,
     shutdown: CancellationToken,
     hurry: CancellationToken,
     closing: CancellationToken,
 ) {
     shutdown.cancelled().await;
-    let lame_duck = gateway.settings.timeouts.lame_duck.unwrap_or_default();
+    let lame_duck = current.load().settings.timeouts.lame_duck.unwrap_or_default();
     if !lame_duck.is_zero() {
         tracing::info!(
             seconds = lame_duck.as_secs(),

@@ -2,9 +2,11 @@
 
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use gateway::App;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::output::runtime;
@@ -32,7 +34,9 @@ fn serve(path: &Path) -> anyhow::Result<ExitCode> {
         let app = App::bind(settings).await?;
         let (shutdown, force) = (CancellationToken::new(), CancellationToken::new());
         tokio::spawn(signals::stop(shutdown.clone(), force.clone())?);
-        tokio::spawn(signals::reload(path.to_owned(), app.reloader())?);
+        let asked = Arc::new(Notify::new());
+        tokio::spawn(signals::reload(Arc::clone(&asked))?);
+        tokio::spawn(app.reloader().follow(path.to_owned(), asked));
         app.run_until(shutdown, force).await;
         Ok(ExitCode::SUCCESS)
     });

@@ -1,10 +1,10 @@
 //! The handling of signals.
 
-use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::Context as _;
-use gateway::Reloader;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 /// On the first SIGTERM or SIGINT, cancels `shutdown`; on the second, cancels `force`.
@@ -28,20 +28,12 @@ pub(crate) fn stop(
     })
 }
 
-/// On SIGHUP, reads the certificates and the configuration again. What is refused changes nothing.
-pub(crate) fn reload(path: PathBuf, reloader: Reloader) -> anyhow::Result<impl Future<Output = ()> + Send> {
+/// On SIGHUP, notifies `asked`.
+pub(crate) fn reload(asked: Arc<Notify>) -> anyhow::Result<impl Future<Output = ()> + Send> {
     let mut hangup = signal(SignalKind::hangup()).context("SIGHUP cannot be caught")?;
     Ok(async move {
         while hangup.recv().await.is_some() {
-            reloader.reload_certificates();
-            let path = path.clone();
-            match tokio::task::spawn_blocking(move || config::load(&path)).await {
-                Ok(Ok(settings)) => reloader.reload(&settings),
-                Ok(Err(error)) => {
-                    tracing::error!(%error, "the configuration is refused: nothing was changed")
-                }
-                Err(error) => tracing::error!(%error, "the configuration could not be read"),
-            }
+            asked.notify_one();
         }
     })
 }

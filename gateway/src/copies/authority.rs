@@ -25,11 +25,11 @@ pub(crate) struct Quay {
     reader: Option<Arc<Reader>>,
     database: Option<Arc<QuayDatabase>>,
     /// Quay's own locks. `None` up to Quay 3.16.
-    locks: Option<Locks>,
+    locks: Option<Arc<Locks>>,
     /// The locations that Quay can read from: those of its `config.yaml`. A row for any other location breaks
     /// Quay's pulls (`storage/distributedstorage.py:_location_aware`).
     locations: Vec<String>,
-    spool: Spool,
+    spool: Arc<Spool>,
 }
 
 /// Why a placement was not written. The journal keeps this text.
@@ -59,6 +59,12 @@ impl Quay {
         locations: Vec<String>,
         spool: Spool,
     ) -> Self {
+        Self { reader, database, locks: locks.map(Arc::new), locations, spool: Arc::new(spool) }
+    }
+
+    /// Quay in a later configuration: with the same database and locks.
+    pub(crate) fn successor(&self, reader: Option<Arc<Reader>>, locations: Vec<String>) -> Self {
+        let (database, locks, spool) = (self.database.clone(), self.locks.clone(), Arc::clone(&self.spool));
         Self { reader, database, locks, locations, spool }
     }
 

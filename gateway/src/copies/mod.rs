@@ -8,7 +8,7 @@ mod sweep_position;
 mod sweep_progress;
 
 pub(crate) use self::authority::Quay;
-pub(crate) use self::queue_sampler::{Sampler, run as sample};
+pub(crate) use self::queue_sampler::{Sampled, Sampler, run as sample};
 pub(crate) use self::read_repair::ReadRepairs;
 pub(crate) use self::spool::Spool;
 pub(crate) use self::sweep_position::{PositionFile, SweepPosition, Tally};

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use replication::{Ages, AtRisk, FanOut, JournalError, LaneStatus, at_risk};
 use tokio_util::sync::CancellationToken;
@@ -32,10 +33,7 @@ type Done = BTreeMap<Arc<str>, (u64, u64)>;
 /// Takes samples and keeps the latest one.
 #[derive(Debug)]
 pub(crate) struct Sampler {
-    fanout: FanOut,
-    /// The zones that should have every blob: the home zone, which pushes go to, and the target zones of
-    /// copies.
-    holders: Vec<Arc<str>>,
+    sampled: ArcSwap<Sampled>,
     latest: Mutex<Option<Arc<Sample>>>,
     past: Mutex<VecDeque<(Instant, Done)>>,
     /// Whether a part of the latest sample could not be read.
@@ -44,19 +42,38 @@ pub(crate) struct Sampler {
     taking: tokio::sync::Mutex<()>,
 }
 
-impl Sampler {
-    /// A sampler for these copies. It has no sample yet.
+/// What is sampled.
+#[derive(Debug)]
+pub(crate) struct Sampled {
+    fanout: FanOut,
+    /// The zones that should have every blob: the home zone, which pushes go to, and the target zones of
+    /// copies.
+    holders: Vec<Arc<str>>,
+}
+
+impl Sampled {
     pub(crate) fn new(fanout: FanOut, home: Option<&Arc<str>>, targets: &[Arc<str>]) -> Self {
         let others = targets.iter().filter(|target| home != Some(*target));
         let holders = home.into_iter().chain(others).take(ZONES_MAX).cloned().collect();
+        Self { fanout, holders }
+    }
+}
+
+impl Sampler {
+    /// A sampler without a sample.
+    pub(crate) fn new(sampled: Sampled) -> Self {
         Self {
-            fanout,
-            holders,
+            sampled: ArcSwap::from_pointee(sampled),
             latest: Mutex::default(),
             past: Mutex::default(),
             partly: AtomicBool::default(),
             taking: tokio::sync::Mutex::default(),
         }
+    }
+
+    /// Samples something else from now on: the copies of a later configuration.
+    pub(crate) fn follow(&self, sampled: Sampled) {
+        self.sampled.store(Arc::new(sampled));
     }
 
     /// The latest sample. Takes one if there is none.
@@ -81,19 +98,21 @@ impl Sampler {
                 Sample::default()
             }
         };
-        sample.finished = self.fanout.journal().finished();
-        sample.failures = self.fanout.failures();
+        let sampled = self.sampled.load_full();
+        sample.finished = sampled.fanout.journal().finished();
+        sample.failures = sampled.fanout.failures();
         let sample = Arc::new(sample);
         *self.latest.lock() = Some(Arc::clone(&sample));
         sample
     }
 
     async fn read(&self) -> Result<(Vec<LaneStatus>, Parts), String> {
-        let journal = self.fanout.journal();
-        let lanes = with_timeout(self.fanout.status()).await?;
-        let ages = with_timeout(journal.ages()).await;
-        let outstanding = with_timeout(journal.outstanding(&self.holders)).await;
-        Ok((lanes, (ages, outstanding.map(|outstanding| at_risk(&self.holders, &outstanding)))))
+        let sampled = self.sampled.load_full();
+        let Sampled { fanout, holders } = &*sampled;
+        let lanes = with_timeout(fanout.status()).await?;
+        let ages = with_timeout(fanout.journal().ages()).await;
+        let outstanding = with_timeout(fanout.journal().outstanding(holders)).await;
+        Ok((lanes, (ages, outstanding.map(|outstanding| at_risk(holders, &outstanding)))))
     }
 
     /// Logs the error once, not with every sample.

@@ -64,6 +64,12 @@ impl SweepProgress {
         report.repository.clone_from(&position.repository);
     }
 
+    /// Records that there is no sweep any more.
+    pub(crate) fn disable(&self) {
+        let mut known = self.lock();
+        (known.report.enabled, known.report.under_way) = (false, false);
+    }
+
     /// Records that a round has ended, or why it cannot continue.
     pub(crate) fn ended(&self, error: Option<String>) {
         let mut known = self.lock();

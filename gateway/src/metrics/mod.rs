@@ -44,6 +44,10 @@ pub(crate) struct Metrics {
     pushes_not_queued: Counter,
     wrong_sizes: Family<WhoLabels, Counter>,
     journal_refuses: AtomicBool,
+    usable: Family<ZoneLabels, Gauge>,
+    config_reloads: Family<ReloadLabels, Counter>,
+    config_loaded: Gauge,
+    config_needs_restart: Gauge,
     sweep_finished: Gauge,
     sweep_manifests: Counter,
     sweep_jobs: Counter,
@@ -85,6 +89,22 @@ struct ZoneLabels {
     zone: String,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReloadLabels {
+    /// `applied` or `refused`.
+    result: &'static str,
+}
+
+/// Seconds since 1970.
+fn now() -> i64 {
+    seconds(SystemTime::now())
+}
+
+fn seconds(at: SystemTime) -> i64 {
+    let seconds = at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    i64::try_from(seconds).unwrap_or(i64::MAX)
+}
+
 impl Metrics {
     /// Creates the counters, and records which of these zones can be used.
     pub(crate) fn new(zones: &[Zone]) -> Self {
@@ -112,12 +132,16 @@ impl Metrics {
         let wrong_sizes = Family::default();
         let help = "Blobs whose bytes have the right digest and not the size that was named, by who named it";
         registry.register("wrong_sizes", help, wrong_sizes.clone());
-        let usable = Family::<ZoneLabels, Gauge>::default();
-        for zone in zones {
-            let labels = ZoneLabels { zone: zone.name.to_string() };
-            usable.get_or_create(&labels).set(i64::from(zone.unusable.is_none()));
-        }
-        registry.register("zone_usable", "Whether a zone's configuration can be used", usable);
+        let usable = Family::default();
+        registry.register("zone_usable", "Whether a zone's configuration can be used", usable.clone());
+        let config_reloads = Family::default();
+        let help = "How often the configuration was read again and differed or was asked for, by result";
+        registry.register("config_reloads", help, config_reloads.clone());
+        let [config_loaded, config_needs_restart] = [(); 2].map(|()| Gauge::default());
+        let help = "When a configuration was last applied, in seconds since 1970";
+        registry.register("config_loaded_timestamp_seconds", help, config_loaded.clone());
+        let help = "Keys of the configuration that have changed and need a restart";
+        registry.register("config_keys_for_restart", help, config_needs_restart.clone());
         let [sweep_manifests, sweep_jobs, sweep_skipped] = [(); 3].map(|()| Counter::default());
         let sweep_finished = Gauge::default();
         let help = "When the sweep last came to its end, in seconds since 1970; 0 before the first";
@@ -134,7 +158,7 @@ impl Metrics {
         );
         let help = "Lists and manifests that the sweep could not read; the next round tries again";
         registry.register("sweep_skipped", help, sweep_skipped.clone());
-        Self {
+        let metrics = Self {
             registry,
             requests,
             blobs,
@@ -145,11 +169,40 @@ impl Metrics {
             pushes_not_queued,
             wrong_sizes,
             journal_refuses: AtomicBool::new(false),
+            usable,
+            config_reloads,
+            config_loaded,
+            config_needs_restart,
             sweep_finished,
             sweep_manifests,
             sweep_jobs,
             sweep_skipped,
+        };
+        metrics.config_loaded.set(now());
+        metrics.set_zones(zones);
+        metrics
+    }
+
+    /// Records which zones there are, and which of them can be used.
+    pub(crate) fn set_zones(&self, zones: &[Zone]) {
+        self.usable.clear();
+        for zone in zones {
+            let labels = ZoneLabels { zone: zone.name.to_string() };
+            self.usable.get_or_create(&labels).set(i64::from(zone.unusable.is_none()));
         }
+    }
+
+    /// Counts a configuration that was read again. `result` is `applied` or `refused`.
+    pub(crate) fn config_reloaded(&self, result: &'static str) {
+        self.config_reloads.get_or_create(&ReloadLabels { result }).inc();
+        if result == "applied" {
+            self.config_loaded.set(now());
+        }
+    }
+
+    /// Records how many keys have changed that need a restart.
+    pub(crate) fn keys_for_restart(&self, keys: usize) {
+        self.config_needs_restart.set(i64::try_from(keys).unwrap_or(i64::MAX));
     }
 
     pub(crate) fn answered(&self, route: &'static str, status: u16) {
@@ -204,8 +257,7 @@ impl Metrics {
     }
 
     pub(crate) fn swept(&self, at: SystemTime) {
-        let seconds = at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        self.sweep_finished.set(i64::try_from(seconds).unwrap_or(i64::MAX));
+        self.sweep_finished.set(seconds(at));
     }
 
     pub(crate) fn swept_manifest(&self, jobs: u64) {

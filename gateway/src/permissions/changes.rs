@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use backends::Digest;
@@ -25,8 +26,8 @@ const LIBRARY: &str = "library";
 /// asked for it before such a change.
 #[derive(Debug)]
 pub(crate) struct RecentChanges {
-    /// How long after the question a permission has ended in any case.
-    life: Duration,
+    /// How long after the question a permission has ended in any case, in milliseconds.
+    life: AtomicU64,
     changes: RwLock<Changes>,
 }
 
@@ -41,11 +42,20 @@ struct Changes {
     next_all: Option<Instant>,
 }
 
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
 impl RecentChanges {
     /// `life` is how long after the question a permission may be used at most.
     #[must_use]
     pub(crate) fn new(life: Duration) -> Self {
-        Self { life, changes: RwLock::default() }
+        Self { life: AtomicU64::new(millis(life)), changes: RwLock::default() }
+    }
+
+    /// Permissions may be used for this long, too.
+    pub(crate) fn live_for(&self, life: Duration) {
+        self.life.fetch_max(millis(life), Ordering::Relaxed);
     }
 
     /// Records a change of this repository. If the name ends with a slash, of the whole namespace.
@@ -53,7 +63,8 @@ impl RecentChanges {
         let now = Instant::now();
         let mut changes = self.changes.write();
         if changes.last.len() >= CHANGES_MAX {
-            changes.last.retain(|_, at| now.saturating_duration_since(*at) <= self.life);
+            let life = Duration::from_millis(self.life.load(Ordering::Relaxed));
+            changes.last.retain(|_, at| now.saturating_duration_since(*at) <= life);
         }
         if changes.last.len() >= CHANGES_MAX {
             changes.last.clear();

@@ -34,7 +34,8 @@ pub(crate) struct Permissions {
     yes: Cache<Question, Permission>,
     /// Blobs of repositories that the registry permitted somebody to read.
     named: Cache<Digest, ()>,
-    changes: RecentChanges,
+    /// Shared with those that follow, because a change may be recorded here after they took the place of these.
+    changes: Arc<RecentChanges>,
     memory: Duration,
     shared: kept_headers::SharedHeaders,
 }
@@ -78,10 +79,17 @@ impl Permissions {
         Self {
             yes: Cache::builder().max_capacity(entries).time_to_live(memory).build(),
             named: Cache::builder().max_capacity(entries).time_to_live(memory).build(),
-            changes: RecentChanges::new(memory.saturating_add(answer)),
+            changes: Arc::new(RecentChanges::new(memory.saturating_add(answer))),
             memory,
             shared: kept_headers::SharedHeaders::default(),
         }
+    }
+
+    /// Permissions with other bounds, for a later configuration. None is remembered yet.
+    #[must_use]
+    pub(crate) fn successor(&self, entries: u64, memory: Duration, answer: Duration) -> Self {
+        self.changes.live_for(memory.saturating_add(answer));
+        Self { changes: Arc::clone(&self.changes), ..Self::new(entries, memory, answer) }
     }
 
     /// The permission that the registry last gave to this question, if it still counts.

@@ -106,7 +106,7 @@ async fn upload_with_affinity(
         gateway.upstream.uploaded(instance, status, proof);
     }
     if let Some(repository) = repository.filter(|_| status.is_success()) {
-        gateway.uploads.remember(&repository, instance);
+        gateway.uploads.remember(&repository, gateway.upstream.name(instance));
     }
     let mut response = forward::relay(gateway, answer, client);
     upload_affinity::mark(response.headers_mut(), &gateway.names, gateway.upstream.name(instance));

@@ -1,6 +1,7 @@
 //! One client's connection, from its TLS handshake to its end.
 
 use std::convert::Infallible;
+use std::fmt;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
@@ -28,12 +29,13 @@ use super::roster::Seat;
 use super::send_buffer::{ClientSocket, SendBuffer};
 use super::timed_heads::TimedHeads;
 use crate::Gateway;
+use crate::gateway::Current;
 use crate::request::Client;
 use crate::request::RequestBody;
 use crate::route;
 use config::{Limits, Timeouts};
 use gateway_http::{PIECE_MAX, PIECE_MIN, Problem};
-use limits::memory::{Holder, Use};
+use limits::memory::{Holder, Memory, Use};
 
 /// The most bytes that TLS buffers for one client. A whole piece of a body fits, so that one system call writes many
 /// records. The buffer grows with the pieces, and the pieces grow as the client takes them.
@@ -65,13 +67,19 @@ const H2_NEIGHBOUR_STALLS: u32 = 30;
 
 /// One builder for each HTTP version that TLS can agree on. The version is never guessed from the first bytes, because
 /// the wait for those bytes would have no bound.
-pub(super) struct Protocols {
+pub(crate) struct Protocols {
     http1: auto::Builder<TokioExecutor>,
     http2: auto::Builder<TokioExecutor>,
 }
 
+impl fmt::Debug for Protocols {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Protocols").finish_non_exhaustive()
+    }
+}
+
 impl Protocols {
-    pub(super) fn new(limits: &Limits, timeouts: &Timeouts) -> Self {
+    pub(crate) fn new(limits: &Limits, timeouts: &Timeouts) -> Self {
         Self { http1: builder(limits, timeouts).http1_only(), http2: builder(limits, timeouts).http2_only() }
     }
 }
@@ -106,8 +114,7 @@ fn builder(limits: &Limits, timeouts: &Timeouts) -> auto::Builder<TokioExecutor>
 
 /// A connection that has just been accepted.
 pub(super) struct Connection {
-    pub(super) gateway: Arc<Gateway>,
-    pub(super) protocols: Arc<Protocols>,
+    pub(super) current: Arc<Current>,
     pub(super) peer: SocketAddr,
     /// Whether the peer is a trusted proxy, whose requests may name their clients.
     pub(super) proxy: bool,
@@ -132,13 +139,18 @@ impl Connection {
                 () = served.as_mut() => return,
                 () = self.seat.asked_to_go() => match self.seat.activity().spare_since() {
                     Some(_) => {
-                        self.gateway.metrics.connection_shed();
+                        self.gateway().metrics.connection_shed();
                         return tracing::debug!(peer = %self.peer, "idle: makes room for another client");
                     }
                     None => self.seat.stays(),
                 },
             }
         }
+    }
+
+    /// The gateway of this moment. It is not kept for longer than a request.
+    fn gateway(&self) -> Arc<Gateway> {
+        self.current.load()
     }
 
     async fn serve_all(&self, stream: TcpStream) {
@@ -148,7 +160,7 @@ impl Connection {
         // assembles a blob.
         let _ = backends::keepalive(&stream);
         let _ = SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT);
-        let stream = BoundedIo::new(stream, self.gateway.settings.timeouts.client_stall);
+        let stream = BoundedIo::new(stream, self.gateway().settings.timeouts.client_stall);
         let stream = ClientSocket::new(stream, self.buffer.clone());
         if let Some(stream) = self.handshake(stream).await {
             self.requests(stream).await;
@@ -156,9 +168,10 @@ impl Connection {
     }
 
     async fn handshake(&self, stream: Socket) -> Option<TlsStream<Socket>> {
-        let bound = self.gateway.settings.timeouts.handshake;
+        let gateway = self.gateway();
+        let bound = gateway.settings.timeouts.handshake;
         // The certificates of this moment. Connections that are open keep theirs.
-        let tls = TlsAcceptor::from(self.gateway.server_tls.config());
+        let tls = TlsAcceptor::from(gateway.server_tls.config());
         let done = tokio::select! {
             done = tokio::time::timeout(bound, tls.accept(stream)) => done,
             () = self.shutdown.cancelled() => return None,
@@ -169,20 +182,20 @@ impl Connection {
                 return Some(stream);
             }
             Ok(Err(error)) if is_refusal(&error) => {
-                self.gateway.metrics.handshake_failed("refused");
+                gateway.metrics.handshake_failed("refused");
                 let why = "it does not trust the CA, or the certificate is not for the name that it dialled";
                 tracing::warn!(peer = %self.peer, %error, "the client refused the TLS handshake: {why}");
             }
             Ok(Err(error)) if lacks_certificate(&error) => {
-                self.gateway.metrics.handshake_failed("client_certificate");
+                gateway.metrics.handshake_failed("client_certificate");
                 tracing::debug!(peer = %self.peer, %error, "the client shows no certificate that tls.client_ca signed");
             }
             Ok(Err(error)) => {
-                self.gateway.metrics.handshake_failed("broken");
+                gateway.metrics.handshake_failed("broken");
                 tracing::debug!(peer = %self.peer, %error, "TLS handshake failed");
             }
             Err(_) => {
-                self.gateway.metrics.handshake_failed("late");
+                gateway.metrics.handshake_failed("late");
                 tracing::debug!(peer = %self.peer, "no TLS handshake in time");
             }
         }
@@ -190,9 +203,14 @@ impl Connection {
     }
 
     /// Reserves the memory that a request needs, before any work is done for it.
-    fn memory(&self, request: &Request<Incoming>, client: Holder, h2: bool) -> Result<Held, Problem> {
+    fn memory(
+        &self,
+        memory: &Memory,
+        request: &Request<Incoming>,
+        client: Holder,
+        h2: bool,
+    ) -> Result<Held, Problem> {
         let no_room = || Problem::overload("limits.memory has no room");
-        let memory = &self.gateway.memory;
         let window = || memory.reserve(Use::Windows, Some(client), H2_WINDOW.into());
         let window = match h2 && !request.body().is_end_stream() {
             true => Some(self.seat.activity().window(window).ok_or_else(no_room)?),
@@ -207,35 +225,38 @@ impl Connection {
         tokio::select! {
             () = self.shutdown.cancelled() => {}
             () = self.inbox.renewal() => {
-                self.gateway.metrics.connection_renewed();
+                self.gateway().metrics.connection_renewed();
                 tracing::debug!(peer = %self.peer, "asked for much: may come with a new connection");
             }
         }
     }
 
     async fn requests(&self, stream: TlsStream<Socket>) {
-        let settings = &self.gateway.settings;
-        let timeouts = &settings.timeouts;
+        // The bounds of the connection itself are those of its beginning. Each request has those of its own beginning.
+        let gateway = self.gateway();
+        let (timeouts, limits) = (&gateway.settings.timeouts.clone(), gateway.settings.limits.clone());
+        let protocols = Arc::clone(&gateway.protocols);
+        drop(gateway);
         let activity = self.seat.activity();
         let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
         activity.buffer(self.buffer.clone());
         if h2 {
             self.buffer.multiplexed();
-            self.inbox.multiplexed(header_bytes(&settings.limits));
+            self.inbox.multiplexed(header_bytes(&limits));
         }
-        let http = if h2 { &self.protocols.http2 } else { &self.protocols.http1 };
+        let http = if h2 { &protocols.http2 } else { &protocols.http1 };
         let counted = Counted::new(stream, self.inbox.clone());
         let io = TokioIo::new(TimedHeads::new(counted, activity.clone(), (!h2).then_some(timeouts.headers)));
         let service = service_fn(|request: Request<Incoming>| {
             self.inbox.request_begins();
-            let (gateway, busy) = (Arc::clone(&self.gateway), activity.begin());
-            let peer = self.peer.ip();
+            let (gateway, busy) = (self.gateway(), activity.begin());
+            let (peer, settings) = (self.peer.ip(), &gateway.settings);
             let proxies = if self.proxy { &settings.trusted_proxies[..] } else { &[] };
             let dialled = gateway.names.dialled(authority(&request)).clone();
             let client = Client::of_request(peer, self.seat.number(), request.headers(), proxies, dialled);
             let slot = gateway.requests.try_take(&client.identity);
-            let held = slot.and_then(|slot| Ok((slot, self.memory(&request, client.holder(), h2)?)));
-            let request = RequestBody::new(request, &self.inbox, &settings.limits, timeouts);
+            let held = slot.and_then(|slot| Ok((slot, self.memory(&gateway.memory, &request, client.holder(), h2)?)));
+            let request = RequestBody::new(request, &self.inbox, &settings.limits, &settings.timeouts);
             async move {
                 let (busy, response) = match held {
                     Ok((slot, memory)) => {
@@ -257,7 +278,7 @@ impl Connection {
                 ended = connection.as_mut() => {
                     if let Err(error) = ended {
                         if is_malformed(&*error) {
-                            self.gateway.metrics.answered("malformed", StatusCode::BAD_REQUEST.as_u16());
+                            self.gateway().metrics.answered("malformed", StatusCode::BAD_REQUEST.as_u16());
                         }
                         tracing::debug!(peer = %self.peer, error = causes(&*error), "connection ended");
                     }

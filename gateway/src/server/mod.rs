@@ -25,14 +25,15 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub(crate) use self::bounded_io::BoundedIo;
-use self::connection::{Connection, Protocols};
+use self::connection::Connection;
+pub(crate) use self::connection::Protocols;
 pub(crate) use self::inbox::{Inbox, Reader};
 use self::proxy_header::NoHeader;
 pub(crate) use self::roster::Roster;
 use self::roster::Seat;
 use self::send_buffer::SendBuffer;
 use self::waiting::Waiting;
-use crate::Gateway;
+use crate::gateway::Current;
 use crate::request::is_trusted;
 use limits::memory::{CONNECTION, Holder, Use};
 use limits::pool::{Identity, Pool, Slot};
@@ -65,14 +66,12 @@ const SHED_PAUSE: Duration = Duration::from_millis(100);
 /// Accepts clients until `shutdown`. Then requests under way may finish within `timeouts.drain`. Returns the time at
 /// which that bound ends.
 pub(crate) async fn serve(
-    gateway: Arc<Gateway>,
+    current: Arc<Current>,
     listener: TcpListener,
     shutdown: CancellationToken,
 ) -> Instant {
-    let protocols = Arc::new(Protocols::new(&gateway.settings.limits, &gateway.settings.timeouts));
     let entrance = Arc::new(Entrance {
-        gateway,
-        protocols,
+        current,
         roster: Arc::default(),
         clients: TaskTracker::new(),
         headers: Waiting::new(PROXY_HEADERS_MAX),
@@ -86,7 +85,7 @@ pub(crate) async fn serve(
                 entrance.clients.spawn(async move { entered.enter_by_proxy(stream, peer).await });
             }
             Ok((stream, peer)) => {
-                let proxy = is_trusted(peer.ip(), &entrance.gateway.settings.trusted_proxies);
+                let proxy = is_trusted(peer.ip(), &entrance.current.load().settings.trusted_proxies);
                 entrance.enter(stream, peer, proxy);
             }
             Err(error) => {
@@ -101,8 +100,7 @@ pub(crate) async fn serve(
 
 /// Where clients enter, and what their connections share.
 struct Entrance {
-    gateway: Arc<Gateway>,
-    protocols: Arc<Protocols>,
+    current: Arc<Current>,
     roster: Arc<Roster>,
     clients: TaskTracker,
     /// The connections whose PROXY header has not arrived.
@@ -115,13 +113,14 @@ struct Entrance {
 impl Entrance {
     /// Whether this peer must begin with a PROXY header.
     fn sends_header(&self, peer: SocketAddr) -> bool {
-        let settings = &self.gateway.settings;
+        let gateway = self.current.load();
+        let settings = &gateway.settings;
         settings.proxy_protocol && is_trusted(peer.ip(), &settings.trusted_proxies)
     }
 
     /// Lets a client in that the proxy names first. The proxy's header must arrive within `timeouts.handshake`.
     async fn enter_by_proxy(self: Arc<Self>, mut stream: TcpStream, peer: SocketAddr) {
-        let bound = self.gateway.settings.timeouts.handshake;
+        let bound = self.current.load().settings.timeouts.handshake;
         let place = self.headers.enter();
         let read = tokio::select! {
             read = tokio::time::timeout(bound, proxy_header::read(&mut stream)) => {
@@ -141,7 +140,7 @@ impl Entrance {
     /// Counts a proxy's connection without a header. Logs it at most once in [`NO_HEADER_PAUSE`], because each client of
     /// the proxy causes one. A proxy that only looks whether the port is open sends nothing.
     fn report_no_header(&self, peer: SocketAddr, error: &NoHeader) {
-        self.gateway.metrics.handshake_failed("proxy-header");
+        self.current.load().metrics.handshake_failed("proxy-header");
         let mut warned = self.warned.lock();
         let quiet = warned.is_some_and(|warned| warned.elapsed() < NO_HEADER_PAUSE);
         if quiet || matches!(error, NoHeader::Broken(_)) {
@@ -157,7 +156,8 @@ impl Entrance {
         let seat = self.roster.enter(who);
         // A proxy's connection carries requests of many clients, so no single client holds its memory.
         let holder = (!proxy).then(|| Holder { address: peer.ip(), connection: Some(seat.number()) });
-        let memory = &self.gateway.memory;
+        let gateway = self.current.load();
+        let memory = &gateway.memory;
         let (Some(held), Some(larger)) =
             (memory.reserve(Use::Connections, holder, CONNECTION), memory.reserve(Use::Answers, holder, 0))
         else {
@@ -165,8 +165,7 @@ impl Entrance {
             return;
         };
         let connection = Connection {
-            gateway: Arc::clone(&self.gateway),
-            protocols: Arc::clone(&self.protocols),
+            current: Arc::clone(&self.current),
             peer,
             proxy,
             seat,
@@ -176,10 +175,10 @@ impl Entrance {
         };
         let roster = Arc::clone(&self.roster);
         self.clients.spawn(async move {
-            let gateway = &connection.gateway;
             let handshake = gateway.settings.timeouts.handshake;
-            if let Some(_slot) = slot(&gateway.connections, &roster, &connection.seat, &who, handshake).await
-            {
+            let pool = Arc::clone(&gateway.connections);
+            drop(gateway);
+            if let Some(_slot) = slot(&pool, &roster, &connection.seat, &who, handshake).await {
                 connection.serve(stream).await;
             }
         });
@@ -188,7 +187,7 @@ impl Entrance {
     /// Waits until all clients have gone, at most `timeouts.drain`. Returns the time at which that bound ends.
     async fn drain(&self) -> Instant {
         self.clients.close();
-        let drain = self.gateway.settings.timeouts.drain;
+        let drain = self.current.load().settings.timeouts.drain;
         let end = Instant::now() + drain;
         tracing::info!(
             clients = self.clients.len(),

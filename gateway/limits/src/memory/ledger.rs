@@ -57,9 +57,14 @@ impl Ledger {
         Self { budget, used: 0, peak: 0, reserved: none, refused: none, held: HashMap::new() }
     }
 
+    /// Changes the budget. What is reserved stays reserved, even if it is more.
+    pub(super) fn set_budget(&mut self, budget: u64) {
+        self.budget = budget;
+    }
+
     /// Takes bytes. Returns `false` if the budget or the client's share has no room.
     pub(super) fn take(&mut self, what: Use, holder: Option<Holder>, bytes: u64) -> bool {
-        let Some(left) = (self.budget - self.used).checked_sub(bytes) else { return false };
+        let Some(left) = self.budget.saturating_sub(self.used).checked_sub(bytes) else { return false };
         if let Some(holder) = holder {
             let held = |name| self.held.get(&name).copied().unwrap_or_default() + bytes;
             let connection = holder.connection.map(|number| held(HolderName::Connection(number)));

@@ -94,6 +94,11 @@ impl Memory {
         Self(Arc::new(Mutex::new(MemoryState { ledger: Ledger::new(budget), logged: None })))
     }
 
+    /// Changes the budget to this many bytes. What is reserved stays reserved.
+    pub fn set_budget(&self, budget: u64) {
+        self.state().ledger.set_budget(budget);
+    }
+
     /// Reserves bytes for a client, or for all clients together. Returns `None` if the budget or the client's
     /// share has no room. The caller must then allocate nothing.
     pub fn reserve(&self, what: Use, holder: Option<Holder>, bytes: u64) -> Option<Reservation> {

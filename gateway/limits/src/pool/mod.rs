@@ -29,7 +29,6 @@ const LOG_PAUSE: Duration = Duration::from_secs(60);
 pub struct Pool {
     /// The configuration key that bounds the pool.
     key: &'static str,
-    slots: usize,
     log: Log,
     state: Mutex<PoolState>,
     waited: AtomicU64,
@@ -101,7 +100,7 @@ impl Pool {
         let state =
             PoolState { table: Table::new(slots, waiting_max), senders: HashMap::new(), logged: None };
         let (waited, refused) = (AtomicU64::new(0), AtomicU64::new(0));
-        Self { key, slots, log, state: Mutex::new(state), waited, refused }
+        Self { key, log, state: Mutex::new(state), waited, refused }
     }
 
     /// Takes a slot, if this client may have one now.
@@ -149,7 +148,7 @@ impl Pool {
         let state = self.state();
         PoolStatus {
             key: self.key,
-            slots: self.slots,
+            slots: state.table.slots(),
             used: state.table.used(),
             waiting: state.table.waiting(),
             waited: self.waited.load(Ordering::Relaxed),
@@ -192,11 +191,21 @@ impl Pool {
         );
     }
 
+    /// Changes the number of slots, and how many requests may wait. Slots in use stay in use.
+    pub fn resize(self: &Arc<Self>, slots: usize, waiting_max: usize) {
+        self.serve_after(|table| table.resize(slots, waiting_max));
+    }
+
     fn give_back(self: &Arc<Self>, who: &Identity) {
+        self.serve_after(|table| table.give_back(who));
+    }
+
+    /// Makes a change, and gives the slots that are free then to those who wait.
+    fn serve_after(self: &Arc<Self>, change: impl FnOnce(&mut Table)) {
         let mut served = Vec::new();
         {
             let mut state = self.state();
-            state.table.give_back(who);
+            change(&mut state.table);
             while let Some((ticket, who)) = state.table.next() {
                 served.push((state.senders.remove(&ticket), self.slot(&who)));
             }
@@ -273,6 +282,23 @@ mod tests {
         assert_eq!((status.used, status.waiting, status.waited, status.refused), (1, 0, 2, 1));
         drop(slot);
         assert_eq!(pool.status().used, 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn more_slots_serve_those_who_wait_and_fewer_come_with_time() {
+        let pool = Pool::new("limits.x", 1, 2);
+        let first = pool.try_take(&client(1)).expect("free");
+        let second = client(2);
+        let mut waits = Box::pin(pool.take(&second, Duration::from_secs(3)));
+        assert!(futures_util::poll!(&mut waits).is_pending());
+        pool.resize(4, 2);
+        let second = waits.await.expect("there are more slots now");
+        pool.resize(1, 0);
+        assert_eq!((pool.status().slots, pool.status().used), (1, 2));
+        drop(first);
+        assert!(pool.try_take(&client(3)).is_err(), "the one slot is in use");
+        drop(second);
+        assert!(pool.try_take(&client(3)).is_ok());
     }
 
     #[test]

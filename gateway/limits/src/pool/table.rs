@@ -37,6 +37,20 @@ impl Table {
         }
     }
 
+    /// Changes the number of slots, and how many requests may wait. If more slots are in use than there are now, nobody
+    /// gets one until enough were given back. Requests that wait stay.
+    pub(super) fn resize(&mut self, slots: usize, waiting_max: usize) {
+        (self.slots, self.waiting_max) = (slots, waiting_max);
+    }
+
+    pub(super) fn slots(&self) -> usize {
+        self.slots
+    }
+
+    fn free(&self) -> usize {
+        self.slots.saturating_sub(self.used)
+    }
+
     pub(super) fn used(&self) -> usize {
         self.used
     }
@@ -105,7 +119,7 @@ impl Table {
 
     /// Takes a slot for the next waiting client. `None` if no waiting client may have one now.
     pub(super) fn next(&mut self) -> Option<(Ticket, Identity)> {
-        let free = self.slots - self.used;
+        let free = self.free();
         if free == 0 || self.waiting == 0 {
             return None;
         }
@@ -115,7 +129,7 @@ impl Table {
     }
 
     fn may_take(&self, who: &Identity) -> bool {
-        let free = self.slots - self.used;
+        let free = self.free();
         let new = who.connection.is_some_and(|name| of(&self.held, name) == 0);
         free > 0 && who.names().all(|name| name.may_take(of(&self.held, name), free, new))
     }

@@ -16,6 +16,7 @@ use super::breaker::{Breaker, Change, Evidence};
 use super::choice::{View, far, worse};
 use super::connect::Connect;
 use super::{StoreState, StoreUse};
+use config::Settings;
 use gateway_http::Body;
 
 /// How long an idle connection is kept. Quay's nginx closes it after 5 s, so an older one may already be
@@ -33,8 +34,29 @@ const BUFFER: usize = 64 * 1024;
 /// works again.
 const UPLOAD_PAUSES: Pauses = Pauses { first: Duration::from_secs(5), longest: Duration::from_secs(60) };
 
+/// All that an instance is made from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Origin {
+    instance: config::Instance,
+    home: bool,
+    connect_timeout: Duration,
+}
+
+impl Origin {
+    /// Those of all instances in the settings.
+    pub(super) fn all(settings: &Settings) -> impl Iterator<Item = Self> {
+        let home = settings.zones.first().map(|zone| zone.name.as_str());
+        settings.instances.iter().map(move |instance| Self {
+            home: home == Some(instance.zone.as_str()),
+            instance: instance.clone(),
+            connect_timeout: settings.timeouts.registry_connect,
+        })
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Instance {
+    pub(super) origin: Origin,
     pub(super) name: Arc<str>,
     /// The zone whose store the instance prefers.
     pub(super) zone: Arc<str>,
@@ -72,12 +94,8 @@ pub struct InstanceState {
 impl Instance {
     /// # Errors
     /// A name cannot be part of a certificate.
-    pub(super) fn new(
-        instance: &config::Instance,
-        home: bool,
-        connect_timeout: Duration,
-        tls: &rustls::ClientConfig,
-    ) -> anyhow::Result<Self> {
+    pub(super) fn new(origin: &Origin, tls: &rustls::ClientConfig) -> anyhow::Result<Self> {
+        let Origin { instance, home, connect_timeout } = origin;
         let url = &instance.url;
         let tls = match url.scheme() {
             "https" => {
@@ -93,7 +111,7 @@ impl Instance {
             host: url.host_str().unwrap_or_default().trim_matches(['[', ']']).into(),
             port: url.port_or_known_default().unwrap_or(443),
             tls,
-            timeout: connect_timeout,
+            timeout: *connect_timeout,
         };
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
@@ -103,9 +121,10 @@ impl Instance {
             .build(connect);
         let memory = Memory { breaker: Breaker::default(), uploads: Backoff::new(UPLOAD_PAUSES) };
         Ok(Self {
+            origin: origin.clone(),
             name: instance.name.as_str().into(),
             zone: instance.zone.as_str().into(),
-            home,
+            home: *home,
             client,
             memory: Mutex::new(memory),
             suspicion: Notify::new(),
@@ -254,7 +273,7 @@ mod tests {
             .expect("versions")
             .with_root_certificates(rustls::RootCertStore::empty())
             .with_no_client_auth();
-        Instance::new(&config, true, Duration::from_secs(1), &tls).expect("a plain one")
+        Instance::new(&Origin { instance: config, home: true, connect_timeout: Duration::from_secs(1) }, &tls).expect("a plain one")
     }
 
     #[tokio::test(start_paused = true)]

@@ -27,11 +27,11 @@ use hyper::body::Incoming;
 use tokio::time::Instant;
 
 pub use self::idle_timeout::IdleTimeout;
-use self::instance::Instance;
+use self::instance::{Instance, Origin};
 pub use self::instance::InstanceState;
 use self::reclaimable::Unfinished;
 use self::unserved::Unserved;
-use config::{RegistryKind, Settings, Timeouts};
+use config::{Limits, RegistryKind, Settings, Timeouts};
 use gateway_http::{Body, BodyError, Problem, without_body};
 use limits::pool::{Identity, Pool, Slot};
 
@@ -39,7 +39,7 @@ use limits::pool::{Identity, Pool, Slot};
 #[derive(Debug)]
 pub struct Upstream {
     /// The configured instances; at least one.
-    instances: Vec<Instance>,
+    instances: Vec<Arc<Instance>>,
     kind: RegistryKind,
     authority: Authority,
     host: HeaderValue,
@@ -47,7 +47,7 @@ pub struct Upstream {
     connections: Arc<Pool>,
     /// A pool of its own, so that slow bodies cannot delay permission checks.
     permission_connections: Arc<Pool>,
-    unserved: Unserved,
+    unserved: Arc<Unserved>,
     /// `MAXIMUM_LAYER_SIZE`
     layer_max: u64,
 }
@@ -112,11 +112,8 @@ impl Upstream {
     /// # Errors
     /// A name in the settings cannot be part of a request or a certificate.
     pub fn new(settings: &Settings, tls: &rustls::ClientConfig) -> anyhow::Result<Self> {
-        let home = settings.zones.first().map(|zone| zone.name.as_str());
-        let instances = settings.instances.iter().map(|instance| {
-            let home = home == Some(instance.zone.as_str());
-            Instance::new(instance, home, settings.timeouts.registry_connect, tls)
-        });
+        let instance = |origin: &Origin| Instance::new(origin, tls).map(Arc::new);
+        let instances = Origin::all(settings).map(|origin| instance(&origin));
         let limits = &settings.limits;
         let pool = |key, slots| Pool::new(key, slots, limits.requests);
         Ok(Self {
@@ -127,9 +124,43 @@ impl Upstream {
             timeouts: settings.timeouts.clone(),
             connections: pool("limits.registry_connections", limits.registry_connections),
             permission_connections: pool("limits.registry_permissions", limits.registry_permissions),
-            unserved: Unserved::default(),
+            unserved: Arc::default(),
             layer_max: settings.layer_max,
         })
+    }
+
+    /// The client for a later configuration. An instance that is configured as before keeps its connections and its
+    /// health, unless `tls` is not the one that this client was made with. The pools stay.
+    ///
+    /// # Errors
+    /// The same as [`Upstream::new`]. Nothing was changed.
+    pub fn successor(
+        &self,
+        settings: &Settings,
+        tls: &rustls::ClientConfig,
+        same_tls: bool,
+    ) -> anyhow::Result<Self> {
+        let instance = |origin: Origin| {
+            let same = self.instances.iter().find(|instance| same_tls && instance.origin == origin);
+            same.map_or_else(|| Instance::new(&origin, tls).map(Arc::new), |instance| Ok(Arc::clone(instance)))
+        };
+        Ok(Self {
+            instances: Origin::all(settings).map(instance).collect::<anyhow::Result<_>>()?,
+            kind: settings.registry_kind,
+            authority: settings.registry_hostname.parse()?,
+            host: HeaderValue::from_str(&settings.registry_hostname)?,
+            timeouts: settings.timeouts.clone(),
+            connections: Arc::clone(&self.connections),
+            permission_connections: Arc::clone(&self.permission_connections),
+            unserved: Arc::clone(&self.unserved),
+            layer_max: settings.layer_max,
+        })
+    }
+
+    /// Resizes the pools, which all clients that followed one another share.
+    pub fn resize_pools(&self, limits: &Limits) {
+        self.connections.resize(limits.registry_connections, limits.requests);
+        self.permission_connections.resize(limits.registry_permissions, limits.requests);
     }
 
     /// The pools of connections that clients share.
@@ -161,7 +192,7 @@ impl Upstream {
 
     /// The state of each instance.
     pub fn states(&self) -> impl Iterator<Item = InstanceState> {
-        self.instances.iter().map(Instance::state)
+        self.instances.iter().map(|instance| instance.state())
     }
 
     /// The number of requests so far to which every instance that was asked answered 5xx or nothing.
@@ -198,7 +229,7 @@ impl Upstream {
 
     /// Whether requests may be sent to an instance.
     pub fn is_reachable(&self, id: InstanceId) -> bool {
-        self.instances.get(id.0).is_some_and(Instance::reachable)
+        self.instances.get(id.0).is_some_and(|instance| instance.reachable())
     }
 
     fn ordered(&self, uses: StoreUse, store: impl Fn(&str) -> StoreState, kept: Option<InstanceId>) -> Order {
@@ -206,7 +237,7 @@ impl Upstream {
             return Order(vec![0]);
         }
         let now = Instant::now();
-        let view = |instance: &Instance| instance.view(now, uses, store(&instance.zone));
+        let view = |instance: &Arc<Instance>| instance.view(now, uses, store(&instance.zone));
         let views: Vec<_> = self.instances.iter().map(view).collect();
         let mut order = choice::order(&views);
         if let Some(InstanceId(kept)) = kept {

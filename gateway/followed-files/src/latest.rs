@@ -5,14 +5,14 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// How long files may be wrong before they are refused. Whoever replaces them may be between two of them.
-pub(crate) const SETTLE: Duration = Duration::from_secs(5);
+pub const SETTLE: Duration = Duration::from_secs(5);
 
 /// After this time, files that are still refused are reported again.
 const REPEAT: Duration = Duration::from_secs(24 * 3600);
 
 /// The last good value, and what is wrong with the files now.
 #[derive(Debug)]
-pub(crate) struct Latest<T> {
+pub struct Latest<T> {
     value: T,
     doubt: Option<Doubt>,
 }
@@ -27,7 +27,7 @@ struct Doubt {
 
 /// What reading the files again changed.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
+pub enum Outcome {
     /// Nothing: the files have the value that is used.
     Same,
     /// There is a new value.
@@ -41,16 +41,19 @@ pub(crate) enum Outcome {
 }
 
 impl<T> Latest<T> {
-    pub(crate) fn new(value: T) -> Self {
+    /// The first good value.
+    #[must_use]
+    pub fn new(value: T) -> Self {
         Self { value, doubt: None }
     }
 
-    pub(crate) fn value(&self) -> &T {
+    /// The last good value.
+    pub fn value(&self) -> &T {
         &self.value
     }
 
     /// Takes what the files have at `now`, if it is good and differs from the value.
-    pub(crate) fn take<E>(
+    pub fn take<E>(
         &mut self,
         read: Result<T, E>,
         same: impl Fn(&T, &T) -> bool,
@@ -70,12 +73,18 @@ impl<T> Latest<T> {
         }
     }
 
+    /// Records that the files were refused and reported at once, so that this is not reported again soon.
+    pub fn refused(&mut self, why: String, now: Instant) {
+        self.doubt = Some(Doubt { since: now, reported: Some((why, now)) });
+    }
+
     fn doubted(&mut self, why: String, now: Instant) -> Outcome {
         let Some(doubt) = &mut self.doubt else {
             self.doubt = Some(Doubt { since: now, reported: None });
             return Outcome::Doubted(Some(why));
         };
-        if now < doubt.since + SETTLE {
+        let is_reported = doubt.reported.as_ref().is_some_and(|(reported, _)| *reported == why);
+        if now < doubt.since + SETTLE && !is_reported {
             return Outcome::Doubted(None);
         }
         match &doubt.reported {
@@ -106,6 +115,15 @@ mod tests {
         // The next doubt has its own time.
         assert_eq!(take(&mut latest, Err("half"), start + SETTLE * 3), Outcome::Doubted(Some("half".into())));
         assert_eq!(*latest.value(), 2);
+    }
+
+    #[tokio::test]
+    async fn what_was_reported_at_once_is_not_reported_again() {
+        let (mut latest, start) = (Latest::new(1), Instant::now());
+        latest.refused("bad".into(), start);
+        assert_eq!(take(&mut latest, Err("bad"), start), Outcome::StillRefused);
+        assert_eq!(take(&mut latest, Err("worse"), start), Outcome::Doubted(None));
+        assert_eq!(take(&mut latest, Err("worse"), start + SETTLE), Outcome::Refused("worse".into()));
     }
 
     #[tokio::test]

@@ -57,7 +57,7 @@ impl Places {
 
 /// A watch that has begun: whatever happens from now on is noticed.
 #[derive(Debug)]
-pub(crate) struct Begun {
+pub struct Begun {
     inotify: Inotify,
     names: BTreeSet<OsString>,
 }
@@ -66,7 +66,7 @@ pub(crate) struct Begun {
 ///
 /// # Errors
 /// The kernel gives no watch, for example because `fs.inotify.max_user_instances` is used up.
-pub(crate) fn begin<'a>(files: impl Iterator<Item = &'a Path>) -> io::Result<Begun> {
+pub fn begin<'a>(files: impl Iterator<Item = &'a Path>) -> io::Result<Begun> {
     let places = Places::of(files);
     let inotify = Inotify::init()?;
     let wanted = WatchMask::CREATE
@@ -87,15 +87,17 @@ pub(crate) fn begin<'a>(files: impl Iterator<Item = &'a Path>) -> io::Result<Beg
 
 /// A watch in a Tokio runtime.
 #[derive(Debug)]
-pub(crate) struct Watch {
+pub struct Watch {
     events: EventStream<[u8; BUFFER]>,
     names: BTreeSet<OsString>,
 }
 
 impl Watch {
+    /// Waits for what the watch notices.
+    ///
     /// # Errors
     /// Tokio cannot wait for the watch.
-    pub(crate) fn new(begun: Begun) -> io::Result<Self> {
+    pub fn new(begun: Begun) -> io::Result<Self> {
         Ok(Self { events: begun.inotify.into_event_stream([0; BUFFER])?, names: begun.names })
     }
 
@@ -103,7 +105,7 @@ impl Watch {
     ///
     /// # Errors
     /// The watch is broken.
-    pub(crate) async fn changed(&mut self) -> io::Result<()> {
+    pub async fn changed(&mut self) -> io::Result<()> {
         while let Some(event) = self.events.next().await {
             if self.is_ours(&event?) {
                 return Ok(());
