@@ -204,9 +204,10 @@ fn any_read<'a>(
     configured: &PerZone<Policy>,
     drained: &BTreeSet<String>,
 ) -> bool {
-    zones.into_iter().zip(configured).any(|(zone, policy)| {
-        zone.unusable.is_none() && policy.is_read() && !drained.contains(&*zone.name)
-    })
+    zones
+        .into_iter()
+        .zip(configured)
+        .any(|(zone, policy)| zone.unusable.is_none() && policy.is_read() && !drained.contains(&*zone.name))
 }
 
 #[cfg(test)]

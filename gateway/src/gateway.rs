@@ -10,9 +10,9 @@ use rustls::ClientConfig;
 use tokio_util::task::TaskTracker;
 use zone_router::{Blob, Router, Verified};
 
-use crate::copies::{Quay, ReadRepairs};
 use crate::copies::Sampler;
 use crate::copies::SweepProgress;
+use crate::copies::{Quay, ReadRepairs};
 use crate::drains::DrainStates;
 use crate::index_manifests::QueuedManifests;
 use crate::metrics::ContradictedSizes;

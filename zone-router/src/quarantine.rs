@@ -99,7 +99,10 @@ mod tests {
         before.add(&Digest::EMPTY, NEXT);
         let after = before.successor(&vec![Some(NEXT), Some(HOME), None].into());
         let standing = |zone| after.standing(&Digest::EMPTY, zone);
-        assert_eq!([HOME, NEXT, ZoneId::at(2)].map(standing), [Standing::Quarantined, Standing::Clear, Standing::Clear]);
+        assert_eq!(
+            [HOME, NEXT, ZoneId::at(2)].map(standing),
+            [Standing::Quarantined, Standing::Clear, Standing::Clear]
+        );
         before.clear(&Digest::EMPTY, &[NEXT], false);
         assert_eq!(standing(HOME), Standing::Clear, "a read that began before still counts");
     }

@@ -34,7 +34,11 @@ fn zone(name: &str, store: &Arc<Faulty>) -> Zone {
 async fn read(router: &Arc<Router>, blob: &Blob) -> (Arc<str>, usize) {
     let reading = router.open(blob, Some(SIZE as u64)).await.expect("a zone gives it");
     let zone = Arc::clone(&reading.zone);
-    let read = reading.body.into_stream().map_ok(|piece| piece.len()).try_fold(0, |all, piece| async move { Ok(all + piece) });
+    let read = reading
+        .body
+        .into_stream()
+        .map_ok(|piece| piece.len())
+        .try_fold(0, |all, piece| async move { Ok(all + piece) });
     (zone, read.await.expect("the whole body"))
 }
 
@@ -87,8 +91,7 @@ async fn a_read_ends_where_it_began_and_counts_where_its_zone_is_now() {
     first.start(&stop_first);
     let mut from_gone = first.open(&blob, Some(SIZE as u64)).await.expect("opens");
     assert_eq!(&*from_gone.zone, "gone");
-    let second =
-        Arc::new(first.successor(vec![zone("stays", &stays).into()], Settings::default(), |_| true));
+    let second = Arc::new(first.successor(vec![zone("stays", &stays).into()], Settings::default(), |_| true));
     second.start(&stop);
     stop_first.cancel();
     let mut body = from_gone.body.into_stream();
@@ -116,8 +119,7 @@ async fn a_zone_with_another_store_begins_anew() {
     let (stop_first, stop) = (CancellationToken::new(), CancellationToken::new());
     first.start(&stop_first);
     until(&first, "a", |view| matches!(view.state, State::Open { .. })).await;
-    let second =
-        Arc::new(first.successor(vec![zone("a", &repaired).into()], Settings::default(), |_| false));
+    let second = Arc::new(first.successor(vec![zone("a", &repaired).into()], Settings::default(), |_| false));
     stop_first.cancel();
     second.start(&stop);
     assert_eq!(view(&second, "a").state, State::Closed);

@@ -53,13 +53,7 @@ mod tests {
     use super::*;
 
     fn change(key: &str, applied: Applied) -> Change {
-        Change {
-            key: key.to_owned(),
-            applied,
-            from: None,
-            to: Some("1".to_owned()),
-            secret: false,
-        }
+        Change { key: key.to_owned(), applied, from: None, to: Some("1".to_owned()), secret: false }
     }
 
     #[test]

@@ -17,11 +17,15 @@ pub(super) async fn config_diff(gateway: &Gateway) -> Response<Body> {
             let diff = ConfigDiff::between(&gateway.settings, &newer);
             respond(StatusCode::OK, JSON, serde_json::to_string_pretty(&diff).unwrap_or_default())
         }
-        Ok(Err(error)) => {
-            respond(StatusCode::UNPROCESSABLE_ENTITY, TEXT, format!("the configuration is refused: {error}\n"))
-        }
-        Err(error) => {
-            respond(StatusCode::INTERNAL_SERVER_ERROR, TEXT, format!("the configuration cannot be read: {error}\n"))
-        }
+        Ok(Err(error)) => respond(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            TEXT,
+            format!("the configuration is refused: {error}\n"),
+        ),
+        Err(error) => respond(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            TEXT,
+            format!("the configuration cannot be read: {error}\n"),
+        ),
     }
 }

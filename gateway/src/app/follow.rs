@@ -86,7 +86,10 @@ impl Reloader {
             Outcome::Same | Outcome::Changed | Outcome::StillRefused => false,
             Outcome::Doubted(why) => {
                 if let Some(error) = why {
-                    tracing::info!(error, "the configuration cannot be used yet: it is read again in a moment");
+                    tracing::info!(
+                        error,
+                        "the configuration cannot be used yet: it is read again in a moment"
+                    );
                 }
                 true
             }
@@ -138,8 +141,10 @@ async fn read(
 fn report(reloaded: &Reloaded) {
     let Reloaded { applied, restart } = reloaded;
     match applied.is_empty() {
-        true => tracing::info!("the configuration was read again: there is nothing to apply"),
-        false => tracing::info!(keys = applied.join(" "), "the configuration was read again and applied"),
+        true => tracing::info!("configuration read again: nothing to apply"),
+        false => {
+            tracing::info!(keys = applied.join(" "), "configuration read again: applied, without a restart")
+        }
     }
     if !restart.is_empty() {
         tracing::warn!(

@@ -18,8 +18,8 @@ use tokio_util::task::TaskTracker;
 pub use self::reload::{Reloaded, Reloader};
 use crate::admin;
 use crate::copies;
-use crate::server;
 use crate::gateway::Current;
+use crate::server;
 use crate::server::descriptors;
 use blob_cache::DirectoryLock;
 use certificates::ServerTls;
@@ -132,8 +132,7 @@ impl App {
         // The admin API stays up while the last requests finish.
         let stop_admin = CancellationToken::new();
         let (draining, stop) = (shutdown.clone(), stop_admin.clone());
-        let admin =
-            tokio::spawn(admin::serve(Arc::clone(current), self.admin_listener, draining, stop));
+        let admin = tokio::spawn(admin::serve(Arc::clone(current), self.admin_listener, draining, stop));
         tokio::spawn(copies::sample(Arc::clone(&gateway.sampler), self.stop_copies.clone()));
         tokio::spawn(memory::give_back(gateway.memory.clone(), self.stop_copies.clone()));
         self.reloader.start().await;

@@ -94,10 +94,11 @@ impl Reloader {
         let restart = keys(&settings, wanted, Applied::Restart);
         if !applied.is_empty() {
             let (from, tidying) = (Arc::clone(&running), self.0.tidying.clone());
-            let prepared =
-                tokio::task::spawn_blocking(move || successor::prepare(&from, settings, &tidying));
+            let prepared = tokio::task::spawn_blocking(move || successor::prepare(&from, settings, &tidying));
             let gateway = Arc::new(prepared.await.context("the parts cannot be built")??.succeed(&running));
-            for warning in gateway.settings.warnings.iter().filter(|new| !running.settings.warnings.contains(new)) {
+            for warning in
+                gateway.settings.warnings.iter().filter(|new| !running.settings.warnings.contains(new))
+            {
                 tracing::warn!("{warning}");
             }
             self.0.current.replace(Arc::clone(&gateway));

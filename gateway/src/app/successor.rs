@@ -83,8 +83,7 @@ fn zones(
         let id = running.router.find(&named.name).filter(|_| same_transport && keeps(running, named))?;
         running.router.zones().nth(id.index()).filter(|zone| zone.unusable.is_none()).cloned()
     };
-    let transport =
-        Transport { tidying: tidying.clone(), ..config::transport(settings, Arc::clone(tls)) };
+    let transport = Transport { tidying: tidying.clone(), ..config::transport(settings, Arc::clone(tls)) };
     Ok(config::zones_after(settings, &transport, before)?)
 }
 
@@ -107,9 +106,7 @@ impl Prepared {
     /// of what both share. Nothing else runs yet.
     pub(super) fn succeed(self, running: &Gateway) -> Gateway {
         let Self { settings, client_tls, server_tls, names, upstream, client, reader, zones } = self;
-        let kept = |name: &str| {
-            settings.zones.iter().any(|zone| zone.name == name && keeps(running, zone))
-        };
+        let kept = |name: &str| settings.zones.iter().any(|zone| zone.name == name && keeps(running, zone));
         let router = running.drains.replace(&zones, build::policies(&settings), |policies| {
             Arc::new(running.router.successor(build::routed(&zones, policies), settings.routing, kept))
         });

@@ -20,13 +20,13 @@ mod signals;
 mod support_bundle;
 mod zones;
 
+pub(crate) use self::config::config;
 pub(crate) use audit::audit;
 pub(crate) use bench::bench_zones;
 pub(crate) use certs::certs;
 pub(crate) use check::{check, check_config};
 pub(crate) use clients::clients;
 pub(crate) use completions::completions;
-pub(crate) use self::config::config;
 pub(crate) use heal::{backfill, heal};
 pub(crate) use man::man;
 pub(crate) use queue::queue;

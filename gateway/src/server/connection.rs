@@ -255,7 +255,8 @@ impl Connection {
             let dialled = gateway.names.dialled(authority(&request)).clone();
             let client = Client::of_request(peer, self.seat.number(), request.headers(), proxies, dialled);
             let slot = gateway.requests.try_take(&client.identity);
-            let held = slot.and_then(|slot| Ok((slot, self.memory(&gateway.memory, &request, client.holder(), h2)?)));
+            let held = slot
+                .and_then(|slot| Ok((slot, self.memory(&gateway.memory, &request, client.holder(), h2)?)));
             let request = RequestBody::new(request, &self.inbox, &settings.limits, &settings.timeouts);
             async move {
                 let (busy, response) = match held {

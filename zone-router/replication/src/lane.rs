@@ -169,7 +169,9 @@ impl Lane {
         let bounds = self.copier().bounds;
         let backoff = match error.fault {
             Fault::Nowhere if error.is_absent_everywhere() => bounds.nowhere,
-            Fault::Nowhere | Fault::Target | Fault::Sources | Fault::Registry | Fault::Journal => bounds.retry,
+            Fault::Nowhere | Fault::Target | Fault::Sources | Fault::Registry | Fault::Journal => {
+                bounds.retry
+            }
         };
         backoff.delay(job.attempts, fastrand::f64(), error.retry_after())
     }

@@ -99,14 +99,21 @@ impl<'a> Starter<'a> {
             }
             None => {
                 before.inspect(|before| before.stop.cancel());
-                unusable.is_none().then(|| self.start(self.copier(target, &throttle, None), &counters, before))
+                unusable
+                    .is_none()
+                    .then(|| self.start(self.copier(target, &throttle, None), &counters, before))
             }
         };
         LaneHandle { counters, throttle, unusable, running }
     }
 
     /// Starts a lane as soon as the one before it has ended, which had the same zone.
-    fn start(&self, copier: Copier, counters: &Arc<LaneCounters>, before: Option<&RunningLane>) -> RunningLane {
+    fn start(
+        &self,
+        copier: Copier,
+        counters: &Arc<LaneCounters>,
+        before: Option<&RunningLane>,
+    ) -> RunningLane {
         let running = RunningLane {
             lane: Arc::new(Lane::new(copier, Arc::clone(counters))),
             stop: self.shutdown.child_token(),

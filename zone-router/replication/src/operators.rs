@@ -32,8 +32,7 @@ impl FanOut {
     /// The failed copies of every lane since the start, in the configured order of zones.
     #[must_use]
     pub fn failures(&self) -> Vec<(Arc<str>, Failures)> {
-        let of =
-            |zone: &Arc<str>| Some((Arc::clone(zone), self.lanes.get(zone)?.failures()));
+        let of = |zone: &Arc<str>| Some((Arc::clone(zone), self.lanes.get(zone)?.failures()));
         self.order.iter().filter_map(of).collect()
     }
 }

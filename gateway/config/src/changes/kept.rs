@@ -14,7 +14,8 @@ impl Settings {
     pub fn applied_to(mut self, running: &Self) -> Result<Self, ConfigError> {
         if self.registry_kind != running.registry_kind {
             let path = self.files.first().cloned().unwrap_or_default();
-            let why = "registry.kind has changed, and it decides what all other keys mean: restart the gateway";
+            let why =
+                "registry.kind has changed, and it decides what all other keys mean: restart the gateway";
             return Err(ConfigError::new(&path, None, why));
         }
         self.listen = running.listen;

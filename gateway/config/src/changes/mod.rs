@@ -36,8 +36,17 @@ pub const HIDDEN: &str = "(not shown)";
 pub fn changes(from: &Settings, to: &Settings) -> Vec<Change> {
     let (from, to) = (values(from), values(to));
     let keys: BTreeSet<_> = from.keys().chain(to.keys()).collect();
-    let differs = keys.into_iter().filter(|key| from.get(*key) != to.get(*key));
-    differs.map(|key| change(key, from.get(key), to.get(key))).collect()
+    let differs = |key: &String| from.get(key) != to.get(key);
+    // A zone that comes or goes is one change, and not one for each of its parameters.
+    let is_part = |key: &String| {
+        let zone = key.strip_prefix("zones.").and_then(|rest| rest.rsplit_once('.'));
+        zone.is_some_and(|(zone, _)| {
+            let zone = format!("zones.{zone}");
+            from.contains_key(&zone) != to.contains_key(&zone)
+        })
+    };
+    let keys = keys.into_iter().filter(|key| differs(key) && !is_part(key));
+    keys.map(|key| change(key, from.get(key), to.get(key))).collect()
 }
 
 fn change(key: &str, from: Option<&ConfigValue>, to: Option<&ConfigValue>) -> Change {

@@ -45,8 +45,8 @@ fn load(file: &str, variables: Variables<'_>) -> Settings {
     let variables = variables.iter().map(|(key, value)| {
         (format!("{PREFIX}{}", key.to_uppercase().replace('.', "__")), (*value).to_owned())
     });
-    let mut settings = load_with(&dir.path().join("gateway.yaml"), variables)
-        .unwrap_or_else(|error| panic!("{error}"));
+    let mut settings =
+        load_with(&dir.path().join("gateway.yaml"), variables).unwrap_or_else(|error| panic!("{error}"));
     // Each configuration has a folder of its own here.
     let relative = |path: &mut std::path::PathBuf| {
         *path = path.strip_prefix(dir.path()).unwrap_or(path).to_owned();
@@ -225,5 +225,6 @@ fn a_zone_and_its_credentials() {
     let found = changes(&load(GATEWAY, &[]), &with(&store("hunter2")));
     let zone = found.iter().find(|change| change.key == "zones.zone-c").expect("the zone is new");
     assert_eq!(zone.from, None);
+    assert!(found.iter().all(|change| !change.key.starts_with("zones.zone-c.")), "{found:?}");
     assert!(zone.to.as_ref().is_some_and(|to| to.contains("c.example.com")), "{zone:?}");
 }

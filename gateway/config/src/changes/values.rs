@@ -180,10 +180,15 @@ fn add_zones(values: &mut Values, zones: &[NamedZone]) {
             values.add_secret(format!("zones.{name}.{parameter}"), value.clone());
         }
         let zone_router::Policy { drain, reads, weight, latency_hint } = policy;
+        // Only what an operator has set.
+        let usual = zone_router::Policy::default();
         let key = |key: &str| format!("routing.zones.{name}.{key}");
-        values.add(key("drain"), drain);
-        values.add(key("reads"), if *reads { "always" } else { "never" });
-        values.add(key("weight"), weight);
+        values.add_some(key("drain"), Some(drain).filter(|drain| **drain));
+        values.add_some(key("reads"), Some("never").filter(|_| !reads));
+        values.add_some(
+            key("weight"),
+            Some(weight).filter(|weight| weight.to_bits() != usual.weight.to_bits()),
+        );
         values.add_some(key("latency"), latency_hint.shown());
     }
 }

@@ -273,7 +273,8 @@ mod tests {
             .expect("versions")
             .with_root_certificates(rustls::RootCertStore::empty())
             .with_no_client_auth();
-        Instance::new(&Origin { instance: config, home: true, connect_timeout: Duration::from_secs(1) }, &tls).expect("a plain one")
+        Instance::new(&Origin { instance: config, home: true, connect_timeout: Duration::from_secs(1) }, &tls)
+            .expect("a plain one")
     }
 
     #[tokio::test(start_paused = true)]

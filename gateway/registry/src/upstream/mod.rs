@@ -27,8 +27,8 @@ use hyper::body::Incoming;
 use tokio::time::Instant;
 
 pub use self::idle_timeout::IdleTimeout;
-use self::instance::{Instance, Origin};
 pub use self::instance::InstanceState;
+use self::instance::{Instance, Origin};
 use self::reclaimable::Unfinished;
 use self::unserved::Unserved;
 use config::{Limits, RegistryKind, Settings, Timeouts};
@@ -142,7 +142,10 @@ impl Upstream {
     ) -> anyhow::Result<Self> {
         let instance = |origin: Origin| {
             let same = self.instances.iter().find(|instance| same_tls && instance.origin == origin);
-            same.map_or_else(|| Instance::new(&origin, tls).map(Arc::new), |instance| Ok(Arc::clone(instance)))
+            same.map_or_else(
+                || Instance::new(&origin, tls).map(Arc::new),
+                |instance| Ok(Arc::clone(instance)),
+            )
         };
         Ok(Self {
             instances: Origin::all(settings).map(instance).collect::<anyhow::Result<_>>()?,

@@ -1,0 +1,85 @@
+//! Limits, the account, and what needs a restart.
+
+use anyhow::Result;
+use harness::site::Site;
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use crate::fixture::until_measured;
+
+#[tokio::test]
+async fn limits_and_timeouts_change_without_a_restart() -> Result<()> {
+    let site = Site::start()?;
+    let gateway = site.gateway(&json!({})).await?;
+    let limits = json!({
+        "limits": { "connections": 100, "registry_connections": 50, "fills": 7, "memory": "64MiB" },
+        "timeouts": { "registry_answer": "33s" },
+    });
+    gateway.configure(&site.gateway_config(&limits))?;
+    for (key, slots) in [("connections", 100), ("registry_connections", 50), ("fills", 7)] {
+        until_measured(&gateway, &format!("quay_gateway_pool_slots{{pool=\"limits.{key}\"}} {slots}"))
+            .await?;
+    }
+    until_measured(&gateway, "quay_gateway_memory_budget_bytes 67108864").await?;
+    until_measured(&gateway, "quay_gateway_config_reloads_total{result=\"applied\"} 1").await?;
+    let log = gateway.log();
+    for key in ["limits.connections", "limits.memory", "timeouts.registry_answer"] {
+        assert!(log.contains(key), "{key}: {log}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_password_of_the_account_is_read_again() -> Result<()> {
+    const PASSWORDS: [&str; 2] = ["hunter2-before", "hunter2-after"];
+    let site = Site::start()?;
+    let account = json!({"registry": {"account": {"username": "robot", "password_file": "password"}}});
+    let gateway = site.gateway_with(&account, &[("password", PASSWORDS[0])]).await?;
+    std::fs::write(gateway.dir().join("password"), PASSWORDS[1])?;
+    gateway.logged("registry.account.password_file").await?;
+    let log = gateway.log();
+    assert!(PASSWORDS.iter().all(|password| !log.contains(password)), "{log}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_needs_a_restart_is_named_and_the_rest_is_applied() -> Result<()> {
+    let site = Site::start()?;
+    let mut gateway = site.gateway(&json!({})).await?;
+    let config = json!({ "limits": { "streams": 9, "open_files": 77 }, "cache": { "size": "2GiB" } });
+    gateway.configure(&site.gateway_config(&config))?;
+    gateway.logged("the configuration has changes that need a restart").await?;
+    until_measured(&gateway, "quay_gateway_config_keys_for_restart 2").await?;
+    assert!(gateway.log().contains("keys=\"cache.size limits.open_files\""), "{}", gateway.log());
+
+    let output = gateway.command(&["config", "diff", "--output", "json"]).await?;
+    assert_eq!(output.status.code(), Some(4));
+    let diff: Value = serde_json::from_slice(&output.stdout)?;
+    let change = |key: &str, from: &str, to: &str| json!({"key": key, "applied": "restart", "from": from, "to": to, "secret": false});
+    let changes = [change("cache.size", "1GiB", "2GiB"), change("limits.open_files", "512", "77")];
+    assert_eq!((&diff["needs_restart"], &diff["changes"]), (&json!(true), &json!(changes)));
+
+    gateway.terminate().await?;
+    gateway.spawn().await?;
+    until_measured(&gateway, "quay_gateway_config_keys_for_restart 0").await?;
+    let output = gateway.command(&["config", "diff"]).await?;
+    let said = String::from_utf8(output.stdout)?;
+    assert!(output.status.code() == Some(0) && said.starts_with("nothing differs from"), "{said}");
+    gateway.signal(Signal::HUP)?;
+    gateway.logged("configuration read again: nothing to apply").await
+}
+
+#[tokio::test]
+async fn two_files_are_compared_without_a_gateway() -> Result<()> {
+    let site = Site::start()?;
+    let gateway = site.gateway(&json!({})).await?;
+    let older = gateway.dir().join("older.yaml");
+    let text = std::fs::read_to_string(gateway.config_file())?;
+    std::fs::write(&older, text.replace("\"registry\":", "\"limits\": {\"streams\": 9}, \"registry\":"))?;
+    let older = older.to_str().unwrap_or_default();
+    let output = gateway.command(&["config", "diff", "--against", older, "--output", "csv"]).await?;
+    assert_eq!(output.status.code(), Some(3));
+    let said = String::from_utf8(output.stdout)?;
+    assert_eq!(said, "key,applied,from,to,secret\r\nlimits.streams,reload,9,128,false\r\n");
+    Ok(())
+}
