@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, ensure};
 const PAGE: &str = "docs/src/contribute/code-map.md";
 
 /// The folders of the crates in the map. Each contains a `src`.
-const CRATES: [&str; 17] = [
+const CRATES: [&str; 18] = [
     "backends",
     "backends/aws-credentials",
     "backends/store-answers",
@@ -15,6 +15,7 @@ const CRATES: [&str; 17] = [
     "zone-router/replication",
     "zone-router/postgres-connection",
     "gateway/atomic-file",
+    "gateway/followed-files",
     "gateway/http",
     "gateway/limits",
     "gateway/config",

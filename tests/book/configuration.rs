@@ -91,3 +91,13 @@ fn every_key_has_its_row() -> Result<()> {
     ensure!(outdated.is_empty(), "rows without a key: {outdated:?}");
     Ok(())
 }
+
+/// The keys that need a restart, in one line each.
+#[test]
+fn the_keys_that_need_a_restart_are_listed() -> Result<()> {
+    let keys: Vec<_> = config::RESTART_KEYS.iter().map(|key| format!("`{key}`")).collect();
+    for page in ["docs/src/reference/configuration.md", "docs/src/operate/change.md"] {
+        super::check(page, "restart-keys", &format!("{}\n", keys.join(", ")))?;
+    }
+    Ok(())
+}

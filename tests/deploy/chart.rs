@@ -100,7 +100,9 @@ async fn a_change_of_the_configuration_replaces_the_pods() -> Result<()> {
     let before = checksum(&[]).await?;
     ensure!(before.is_string());
     ensure!(before == checksum(&["--set", "service.port=8443"]).await?);
-    ensure!(before != checksum(&["--set", "config.limits.streams=9"]).await?);
+    ensure!(before == checksum(&["--set", "config.limits.streams=9"]).await?, "a reload applies it");
+    ensure!(before != checksum(&["--set", "config.limits.open_files=9"]).await?);
+    ensure!(before != checksum(&["--set", "cache.sizeGiB=9"]).await?);
     Ok(())
 }
 

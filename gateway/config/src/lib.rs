@@ -39,7 +39,7 @@ use serde::de::DeserializeOwned;
 pub use admin::AdminSettings;
 pub use bounds::{Limits, Timeouts};
 pub use build::{NoUsableZone, transport, unusable, zones, zones_after};
-pub use changes::{Applied, Change, HIDDEN, applied, changes};
+pub use changes::{Applied, Change, HIDDEN, RESTART as RESTART_KEYS, applied, changes};
 pub use file::RegistryKind;
 pub use hostnames::{bare_host, without_port};
 pub use instances::Instance;

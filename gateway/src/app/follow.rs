@@ -34,7 +34,13 @@ impl Reloader {
             if sign == Sign::Command {
                 self.reload_certificates();
             }
+            let files = latest.value().files.clone();
             let doubtful = self.take(&mut latest, read, sign).await;
+            if latest.value().files != files {
+                // Others are to be watched now.
+                sign = Sign::Change;
+                continue;
+            }
             let mut watch = begun.and_then(Watch::new);
             if let Err(error) = &watch
                 && !std::mem::replace(&mut unwatched, true)

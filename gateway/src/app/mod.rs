@@ -136,7 +136,7 @@ impl App {
         tokio::spawn(copies::sample(Arc::clone(&gateway.sampler), self.stop_copies.clone()));
         tokio::spawn(memory::give_back(gateway.memory.clone(), self.stop_copies.clone()));
         self.reloader.start().await;
-        let (pushes, fanout) = (gateway.pushes.clone(), gateway.fanout.clone());
+        let pushes = gateway.pushes.clone();
         // A later configuration may take its place.
         drop(gateway);
         let closing = CancellationToken::new();
@@ -150,7 +150,7 @@ impl App {
         if let Some(sweep) = self.reloader.take_sweep().await {
             let _ = sweep.await;
         }
-        // All that followed one another have the same tasks.
+        let fanout = current.load().fanout.clone();
         if tokio::time::timeout(LANES_TIMEOUT, fanout.stopped()).await.is_err() {
             tracing::warn!("the copies do not stop: the journal does not answer");
         }

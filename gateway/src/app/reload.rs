@@ -96,11 +96,7 @@ impl Reloader {
             let (from, tidying) = (Arc::clone(&running), self.0.tidying.clone());
             let prepared = tokio::task::spawn_blocking(move || successor::prepare(&from, settings, &tidying));
             let gateway = Arc::new(prepared.await.context("the parts cannot be built")??.succeed(&running));
-            for warning in
-                gateway.settings.warnings.iter().filter(|new| !running.settings.warnings.contains(new))
-            {
-                tracing::warn!("{warning}");
-            }
+            warn(&running, &gateway);
             self.0.current.replace(Arc::clone(&gateway));
             generation.end().await;
             generation.stop = self.0.stop.child_token();
@@ -112,6 +108,20 @@ impl Reloader {
         }
         running.metrics.keys_for_restart(restart.len());
         Ok(Reloaded { applied, restart })
+    }
+}
+
+/// Logs the warnings that are new: about settings that are probably not intended, and zones that cannot be used.
+fn warn(running: &Gateway, gateway: &Gateway) {
+    let before = &running.settings.warnings;
+    for warning in gateway.settings.warnings.iter().filter(|warning| !before.contains(warning)) {
+        tracing::warn!("{warning}");
+    }
+    let before: Vec<_> = running.router.zones().filter_map(config::unusable).collect();
+    for unusable in gateway.router.zones().filter_map(config::unusable) {
+        if !before.contains(&unusable) {
+            tracing::warn!("{unusable}");
+        }
     }
 }
 

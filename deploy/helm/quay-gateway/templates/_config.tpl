@@ -20,3 +20,19 @@
 {{- if .Values.database.secretName }}{{ $_ := set $set "replication" (dict "database" (dict "url_file" (printf "../database/%s" .Values.database.key))) }}{{ end -}}
 {{- toYaml (mergeOverwrite (deepCopy .Values.config) $set) -}}
 {{- end }}
+
+{{/* The keys of gateway.yaml whose changes need a restart, as JSON. The gateway applies all others by itself. */}}
+{{- define "gateway.restart" -}}
+{{- $config := include "gateway.config" . | fromYaml -}}
+{{- $replication := pick (default dict $config.replication) "placements" "database" "quay_lock" "fetch_max" -}}
+{{- toJson (dict
+  "listen" $config.listen
+  "state_dir" $config.state_dir
+  "journal" $config.journal
+  "kind" (dig "registry" "kind" "" $config)
+  "cache" $config.cache
+  "admin" (dig "admin" "listen" "" $config)
+  "replication" $replication
+  "open_files" (dig "limits" "open_files" "" $config)
+) -}}
+{{- end }}

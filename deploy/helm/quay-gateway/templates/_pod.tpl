@@ -24,8 +24,8 @@ metadata:
     {{- toYaml . | nindent 4 }}
     {{- end }}
   annotations:
-    # A change of the configuration replaces the pods.
-    checksum/config: {{ include "gateway.config" . | sha256sum }}
+    # Only a change that needs a restart replaces the pods. The gateway applies all others by itself.
+    checksum/config: {{ include "gateway.restart" . | sha256sum }}
     {{- with .Values.podAnnotations }}
     {{- toYaml . | nindent 4 }}
     {{- end }}

@@ -25,7 +25,7 @@ impl Applied {
 
 /// The keys whose changes need a restart, each because something that is open depends on it: a socket, a folder or a
 /// database. `registry.kind` decides what everything else means.
-pub(super) const RESTART: [&str; 13] = [
+pub const RESTART: [&str; 13] = [
     "listen",
     "state_dir",
     "journal",

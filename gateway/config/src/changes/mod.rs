@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::applied::{Applied, applied};
+pub use self::applied::{Applied, RESTART, applied};
 use self::values::{ConfigValue, values};
 use crate::Settings;
 

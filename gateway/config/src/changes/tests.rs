@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 
-use super::applied::{RELOAD, RESTART};
+use super::applied::RELOAD;
 use super::*;
 use crate::env::PREFIX;
 use crate::file::ConfigFile;
