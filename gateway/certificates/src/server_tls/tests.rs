@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::authority::{Authority, Issued, make_ca};
 use crate::key_type::KeyType;
-use crate::latest::SETTLE;
+use followed_files::SETTLE;
 
 const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
 
