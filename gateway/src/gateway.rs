@@ -8,6 +8,7 @@ use replication::FanOut;
 use tokio_util::task::TaskTracker;
 use zone_router::{Blob, Router, Verified};
 
+use crate::access_log::AccessLog;
 use crate::copies::ReadRepairs;
 use crate::copies::Sampler;
 use crate::copies::SweepProgress;
@@ -54,6 +55,8 @@ pub struct Gateway {
     pub(crate) repairs: ReadRepairs,
     pub(crate) fanout: FanOut,
     pub(crate) metrics: Metrics,
+    /// The access log, if it is apart from the log.
+    pub(crate) access_log: Option<AccessLog>,
     /// The latest sample of the queue of copies.
     pub(crate) sampler: Arc<Sampler>,
     /// `limits.connections`.

@@ -23,6 +23,7 @@ use tokio_util::task::TaskTracker;
 use zone_router::{PerZone, Policy, RoutedZone, Router, Zone};
 
 use crate::Gateway;
+use crate::access_log::AccessLog;
 use crate::copies::{Quay, ReadRepairs, Sampler, Spool};
 use crate::drains::DrainStates;
 use crate::gateway::BYPASS_PARTS_MAX;
@@ -66,6 +67,7 @@ pub(super) async fn gateway(
     router.start(stop);
     upstream.start(stop);
     let metrics = Metrics::new(&zones);
+    let access_log = settings.access_log.as_ref().map(AccessLog::open).transpose()?;
     let fanout = Setup {
         bounds: copy_bounds(&settings),
         limits: settings.copy_limits.clone(),
@@ -94,6 +96,7 @@ pub(super) async fn gateway(
         bypass_parts: Pool::fixed("whole reads for a part of a blob that is not kept", BYPASS_PARTS_MAX, 0),
         cache,
         metrics,
+        access_log,
         sampler: Arc::new(Sampler::new(fanout.clone(), home.as_ref(), &targets)),
         sweep: Arc::default(),
         router,

@@ -15,8 +15,10 @@ use tokio_util::task::TaskTracker;
 
 pub use self::reload::Reloader;
 use crate::Gateway;
+use crate::access_log::AccessLog;
 use crate::admin;
 use crate::copies;
+use crate::otlp::Traces;
 use crate::server;
 use crate::server::descriptors;
 use crate::sweep::Sweep;
@@ -159,6 +161,9 @@ impl App {
         }
         stop_admin.cancel();
         let _ = admin.await;
+        let gateway = self.gateway;
+        let finish = move || gateway.access_log.as_ref().map(AccessLog::finish);
+        let _ = tokio::task::spawn_blocking(finish).await;
         tracing::info!("quay-gateway has stopped");
     }
 }
@@ -191,6 +196,7 @@ async fn lame_duck(
 pub fn rehearse(settings: &Settings) -> anyhow::Result<Vec<String>> {
     certificates::install_provider();
     certificates::rehearse(settings)?;
+    Traces::check(settings)?;
     let zones =
         config::zones(settings, &config::transport(settings, certificates::client(&settings.ca_files)?))?;
     Ok(zones.iter().filter_map(config::unusable).collect())

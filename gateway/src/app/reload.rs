@@ -18,6 +18,13 @@ impl Reloader {
         self.0.server_tls.reload_soon();
     }
 
+    /// Opens the file of the access log again with its next line.
+    pub fn reopen_logs(&self) {
+        if let Some(log) = &self.0.access_log {
+            log.reopen();
+        }
+    }
+
     /// Applies `routing.zones` and `replication.limits`.
     pub fn reload(&self, settings: &Settings) {
         let zones = self.0.router.zones();

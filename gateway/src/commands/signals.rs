@@ -28,11 +28,12 @@ pub(crate) fn stop(
     })
 }
 
-/// On SIGHUP, reads the certificates and the configuration again. What is refused changes nothing.
+/// On SIGHUP, opens the file of the access log again, and reads the certificates and the configuration again. What is refused changes nothing.
 pub(crate) fn reload(path: PathBuf, reloader: Reloader) -> anyhow::Result<impl Future<Output = ()> + Send> {
     let mut hangup = signal(SignalKind::hangup()).context("SIGHUP cannot be caught")?;
     Ok(async move {
         while hangup.recv().await.is_some() {
+            reloader.reopen_logs();
             reloader.reload_certificates();
             let path = path.clone();
             match tokio::task::spawn_blocking(move || config::load(&path)).await {

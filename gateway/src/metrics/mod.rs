@@ -10,8 +10,12 @@ mod instances;
 mod memory;
 mod pools;
 mod scrape;
+mod sources;
+mod text;
+mod timings;
 mod zones;
 
+use std::hash::Hash;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -27,6 +31,8 @@ use zone_router::Zone;
 pub(crate) use self::contradicted_sizes::ContradictedSizes;
 pub(crate) use self::exposition::Exposition;
 pub(crate) use self::scrape::Scrape;
+pub(crate) use self::sources::{Source, Sources};
+pub(crate) use self::timings::Timings;
 
 /// The beginning of every name.
 const PREFIX: &str = "quay_gateway";
@@ -36,7 +42,14 @@ const PREFIX: &str = "quay_gateway";
 pub(crate) struct Metrics {
     registry: Registry,
     requests: Family<RequestLabels, Counter>,
-    blobs: Family<BlobLabels, Counter>,
+    /// Where answers come from.
+    pub(crate) sources: Sources,
+    /// By source.
+    blobs: Vec<Counter>,
+    /// From the head of a request to the end of its answer, for answers that were sent whole.
+    pub(crate) request_times: Timings,
+    /// From the head of a request to the first byte of its answer's body, or to its head if it has no body.
+    pub(crate) first_byte_times: Timings,
     answers_cut: Family<CutLabels, Counter>,
     handshakes_failed: Family<HandshakeLabels, Counter>,
     connections_shed: Counter,
@@ -58,7 +71,7 @@ struct RequestLabels {
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct BlobLabels {
-    /// `hit`, `zone=<name>`, `registry` or `registry-redirect`.
+    /// The name of a [`Source`].
     source: String,
 }
 
@@ -85,18 +98,51 @@ struct ZoneLabels {
     zone: String,
 }
 
+/// Why handshakes fail.
+const HANDSHAKE_FAILURES: [&str; 5] = ["refused", "client_certificate", "proxy-header", "late", "broken"];
+
+/// Counters that are there from the start: `increase` does not see the first event of a counter that begins with it.
+fn counters<L: Clone + Eq + Hash>(labels: impl IntoIterator<Item = L>) -> Family<L, Counter> {
+    let family = Family::default();
+    labels.into_iter().for_each(|labels| drop(family.get_or_create(&labels)));
+    family
+}
+
+/// The counters of blobs, and the same in the order of the sources.
+fn blobs(sources: &Sources) -> (Family<BlobLabels, Counter>, Vec<Counter>) {
+    let labels = |source| BlobLabels { source: sources.name(source).to_owned() };
+    let family = counters(sources.of_blobs().map(labels));
+    let by_source = sources.all().map(|source| match source {
+        Source::GATEWAY => Counter::default(),
+        source => family.get_or_create(&labels(source)).clone(),
+    });
+    let by_source = by_source.collect();
+    (family, by_source)
+}
+
+fn request_times(sources: &Sources) -> Timings {
+    let help = "From the head of a request to the end of its answer, for answers that were sent whole";
+    Timings::new("quay_gateway_request_seconds", help, sources)
+}
+
+fn first_byte_times(sources: &Sources) -> Timings {
+    let help = "From the head of a request to the first byte of the body of its answer, or its head if it has no body";
+    Timings::new("quay_gateway_first_byte_seconds", help, sources)
+}
+
 impl Metrics {
     /// Creates the counters, and records which of these zones can be used.
     pub(crate) fn new(zones: &[Zone]) -> Self {
         let mut registry = Registry::with_prefix(PREFIX);
         let requests = Family::default();
-        let blobs = Family::default();
-        let answers_cut = Family::default();
-        let handshakes_failed = Family::default();
+        let sources = Sources::new(zones);
+        let answers_cut = counters(["client", "gateway"].map(|by| CutLabels { by }));
+        let handshakes_failed = counters(HANDSHAKE_FAILURES.map(|why| HandshakeLabels { why }));
         let [connections_shed, connections_renewed] = [(); 2].map(|()| Counter::default());
         let pushes_not_queued = Counter::default();
         registry.register("requests", "Requests answered, by route and status", requests.clone());
-        registry.register("blobs", "Blob bodies begun, by where they come from", blobs.clone());
+        let (of_blobs, blobs) = blobs(&sources);
+        registry.register("blobs", "Blob bodies begun, by where they come from", of_blobs);
         let help = "Answers that did not come to their end, by who broke off";
         registry.register("answers_cut", help, answers_cut.clone());
         let help = "TLS handshakes of clients that failed";
@@ -107,9 +153,12 @@ impl Metrics {
         registry.register("connections_renewed", help, connections_renewed.clone());
         let help = "Lines of the log that were lost, as nobody read it";
         registry.register("log_lines_lost", help, crate::log_queue::lost());
+        let help = "Lines of the access log that were lost, as they could not be written";
+        registry.register("access_log_lines_lost", help, crate::access_log::lost());
+        crate::otlp::register(&mut registry);
         let help = "Pushes acknowledged whose copies could not be queued: push them again";
         registry.register("pushes_not_queued", help, pushes_not_queued.clone());
-        let wrong_sizes = Family::default();
+        let wrong_sizes = counters([WhoLabels { who: "registry" }]);
         let help = "Blobs whose bytes have the right digest and not the size that was named, by who named it";
         registry.register("wrong_sizes", help, wrong_sizes.clone());
         let usable = Family::<ZoneLabels, Gauge>::default();
@@ -137,6 +186,9 @@ impl Metrics {
         Self {
             registry,
             requests,
+            request_times: request_times(&sources),
+            first_byte_times: first_byte_times(&sources),
+            sources,
             blobs,
             answers_cut,
             handshakes_failed,
@@ -176,8 +228,13 @@ impl Metrics {
         self.connections_renewed.inc();
     }
 
-    pub(crate) fn blob_answered(&self, source: &str) {
-        self.blobs.get_or_create(&BlobLabels { source: source.to_owned() }).inc();
+    /// Counts a body of a blob from the source with this name. Returns the source.
+    pub(crate) fn blob_answered(&self, from: &str) -> Source {
+        let source = self.sources.named(from);
+        if let Some(blobs) = self.blobs.get(source.index()) {
+            blobs.inc();
+        }
+        source
     }
 
     /// Records whether the journal took the latest jobs.
@@ -227,6 +284,9 @@ impl Metrics {
         let _ = encode_registry(&mut text, &self.registry);
         let _ = encode_registry(&mut text, &read_now);
         let _ = ages::write(&mut text, &copies);
+        for times in [&self.request_times, &self.first_byte_times] {
+            let _ = times.write(&mut text, &self.sources);
+        }
         let _ = encode_eof(&mut text);
         text
     }
