@@ -202,3 +202,22 @@ pub(crate) fn end_request(span: &Span, method: &Method, path: &str, status: u16)
         span.set_status(Status::error(""));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use opentelemetry::trace::{Span as _, Tracer as _};
+
+    use super::*;
+
+    #[test]
+    fn whoever_ends_a_span_waits_for_nobody() {
+        let (sender, mut spans) = mpsc::channel(1);
+        let provider = SdkTracerProvider::builder().with_span_processor(Queue(sender)).build();
+        let tracer = provider.tracer("test");
+        for _ in 0..3 {
+            tracer.start(REQUEST).end();
+        }
+        assert_eq!(COUNTS.lost.get(), 2);
+        assert_eq!(spans.try_recv().expect("one had room").span_kind, SpanKind::Server);
+    }
+}
