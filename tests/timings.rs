@@ -17,6 +17,13 @@ const REQUESTS: &str = "quay_gateway_request_seconds";
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0";
 const TEXT: &str = "text/plain; version=0.0.4";
 
+/// Counts the samples of a file in the OpenMetrics form. The parser came with OpenStack.
+const PARSE: &str = "
+import sys
+from prometheus_client.openmetrics.parser import text_fd_to_metric_families as families
+print(sum(len(family.samples) for family in families(open(sys.argv[1]))))
+";
+
 /// The timeout for everything that the tests wait for.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -94,5 +101,10 @@ async fn answers_are_timed_by_route_and_source() -> Result<()> {
     ensure!(!text.contains(" # {"), "{text}");
     let file = tempfile::NamedTempFile::new()?;
     std::fs::write(file.path(), text)?;
-    Program::find("promtool")?.args(["check", "metrics"]).stdin(file.path())?.run(PATIENCE).await.map(drop)
+    Program::find("promtool")?.args(["check", "metrics"]).stdin(file.path())?.run(PATIENCE).await?;
+    // promtool reads the older form only.
+    std::fs::write(file.path(), open)?;
+    let samples = Program::python("openstack")?.args(["-c", PARSE]).arg(file.path()).run(PATIENCE).await?;
+    ensure!(samples.trim().parse::<u32>()? > 500, "{samples}");
+    Ok(())
 }

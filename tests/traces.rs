@@ -269,6 +269,7 @@ async fn a_collector_that_is_away_stops_nobody() -> Result<()> {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     fixture.gateway.logged("the collector of tracing.otlp does not take spans").await?;
+    fixture.gateway.logged("Connection refused").await?;
     fixture.collector.server.open().await;
     fixture.ask("/v2/back/", &[]).await?;
     fixture.collector.span("request", |span| is_request(span, "/v2/back/")).await?;

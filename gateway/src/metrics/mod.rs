@@ -122,12 +122,12 @@ fn blobs(sources: &Sources) -> (Family<BlobLabels, Counter>, Vec<Counter>) {
 
 fn request_times(sources: &Sources) -> Timings {
     let help = "From the head of a request to the end of its answer, for answers that were sent whole";
-    Timings::new("quay_gateway_request_seconds", help, sources)
+    Timings::new("request_seconds", help, sources)
 }
 
 fn first_byte_times(sources: &Sources) -> Timings {
     let help = "From the head of a request to the first byte of the body of its answer, or its head if it has no body";
-    Timings::new("quay_gateway_first_byte_seconds", help, sources)
+    Timings::new("first_byte_seconds", help, sources)
 }
 
 impl Metrics {

@@ -13,6 +13,7 @@ use backends::RequestId;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+use super::PREFIX;
 use super::sources::{Source, Sources};
 use super::text::{bucket, head, labels, value};
 
@@ -36,7 +37,8 @@ const EXEMPLAR_ID_MAX: usize = 64;
 /// One histogram for each route and source.
 #[derive(Debug)]
 pub(crate) struct Timings {
-    name: &'static str,
+    /// With the prefix of all names.
+    name: String,
     help: &'static str,
     since: Instant,
     sources: usize,
@@ -63,7 +65,7 @@ struct Exemplar {
 }
 
 impl Timings {
-    pub(super) fn new(name: &'static str, help: &'static str, sources: &Sources) -> Self {
+    pub(super) fn new(name: &str, help: &'static str, sources: &Sources) -> Self {
         let exists = |route: &str, source| match route {
             BLOB => true,
             OVERLOAD => source == Source::GATEWAY,
@@ -72,6 +74,7 @@ impl Timings {
         let cells = ROUTES.iter().flat_map(|route| {
             sources.all().map(move |source| exists(route, source).then(Box::<Cell>::default))
         });
+        let name = format!("{PREFIX}_{name}");
         Self { name, help, since: Instant::now(), sources: sources.len(), cells: cells.collect() }
     }
 
@@ -85,12 +88,12 @@ impl Timings {
 
     /// Writes the family in the OpenMetrics text form.
     pub(super) fn write(&self, text: &mut String, sources: &Sources) -> fmt::Result {
-        head(text, self.name, self.help, "histogram")?;
+        head(text, &self.name, self.help, "histogram")?;
         for (route, cells) in ROUTES.iter().zip(self.cells.chunks(self.sources)) {
             for (source, cell) in sources.all().zip(cells) {
                 let Some(cell) = cell else { continue };
                 let labels = labels(&[("route", route), ("source", sources.name(source))]);
-                cell.write(text, self.name, &labels)?;
+                cell.write(text, &self.name, &labels)?;
             }
         }
         Ok(())
@@ -174,10 +177,10 @@ mod tests {
         let series = 4 + 5 * 2 + 1;
         assert_eq!(lines.len(), 2 + series * (BUCKETS + 2));
         for line in [
-            "x_seconds_bucket{route=\"blob\",source=\"hit\",le=\"0.001\"} 0",
-            "x_seconds_bucket{route=\"token\",source=\"registry\",le=\"120.0\"} 0",
-            "x_seconds_count{route=\"overload\",source=\"gateway\"} 0",
-            "x_seconds_sum{route=\"overload\",source=\"gateway\"} 0.0",
+            "quay_gateway_x_seconds_bucket{route=\"blob\",source=\"hit\",le=\"0.001\"} 0",
+            "quay_gateway_x_seconds_bucket{route=\"token\",source=\"registry\",le=\"120.0\"} 0",
+            "quay_gateway_x_seconds_count{route=\"overload\",source=\"gateway\"} 0",
+            "quay_gateway_x_seconds_sum{route=\"overload\",source=\"gateway\"} 0.0",
         ] {
             assert!(lines.iter().any(|other| other == line), "{line}");
         }
@@ -194,15 +197,20 @@ mod tests {
         timings.observe("token", Source::HIT, Duration::ZERO, &id(&[]));
         let lines = lines(&timings, &sources);
         let count = |le: &str| {
-            let start = format!("x_seconds_bucket{{route=\"blob\",source=\"hit\",le=\"{le}\"}} ");
+            let start =
+                format!("quay_gateway_x_seconds_bucket{{route=\"blob\",source=\"hit\",le=\"{le}\"}} ");
             let line = lines.iter().find_map(|line| line.strip_prefix(&start)).expect("a bucket");
             line.split(' ').next().map(str::to_owned)
         };
         for (le, expected) in [("0.001", "1"), ("0.0025", "2"), ("120.0", "2"), ("+Inf", "3")] {
             assert_eq!(count(le).as_deref(), Some(expected), "{le}");
         }
-        assert!(lines.contains(&"x_seconds_sum{route=\"blob\",source=\"hit\"} 200.003".to_owned()));
-        assert!(lines.contains(&"x_seconds_count{route=\"token\",source=\"gateway\"} 1".to_owned()));
+        assert!(
+            lines.contains(&"quay_gateway_x_seconds_sum{route=\"blob\",source=\"hit\"} 200.003".to_owned())
+        );
+        assert!(
+            lines.contains(&"quay_gateway_x_seconds_count{route=\"token\",source=\"gateway\"} 1".to_owned())
+        );
     }
 
     #[tokio::test(start_paused = true)]
@@ -235,6 +243,6 @@ mod tests {
         timings.observe("blob", Source::HIT, Duration::ZERO, &id(&[]));
         drop(locked);
         let lines = lines(&timings, &sources);
-        assert!(lines.contains(&"x_seconds_count{route=\"blob\",source=\"hit\"} 1".to_owned()));
+        assert!(lines.contains(&"quay_gateway_x_seconds_count{route=\"blob\",source=\"hit\"} 1".to_owned()));
     }
 }

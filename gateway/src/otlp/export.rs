@@ -3,11 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
+use bytes::Bytes;
 use config::OtlpSettings;
+use opentelemetry_http::{HttpClient, HttpError};
 use opentelemetry_otlp::{
     ExporterBuildError, RetryPolicy, SpanExporter, WithExportConfig as _, WithHttpConfig as _,
 };
 use opentelemetry_sdk::trace::{SpanData, SpanExporter as _};
+use parking_lot::Mutex;
 use reqwest::redirect;
 use rustls::ClientConfig;
 use tokio::sync::{mpsc, oneshot};
@@ -29,11 +33,37 @@ const SEND: Duration = Duration::from_secs(10);
 /// The pauses between the tries of one export. After the last try, its spans are lost.
 const PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(4)];
 
+/// Why the latest export did not reach the collector. The exporter's own error does not say it.
+pub(super) type Reason = Arc<Mutex<Option<String>>>;
+
+/// The client of the exporter.
+#[derive(Debug)]
+struct Client {
+    http: reqwest::Client,
+    reason: Reason,
+}
+
+#[async_trait]
+impl HttpClient for Client {
+    async fn send_bytes(&self, request: http::Request<Bytes>) -> Result<http::Response<Bytes>, HttpError> {
+        let answer = self.http.send_bytes(request).await;
+        *self.reason.lock() = answer.as_ref().err().map(|error| causes(&**error));
+        answer
+    }
+}
+
+/// An error and its causes.
+fn causes(error: &(dyn std::error::Error + 'static)) -> String {
+    let chain = std::iter::successors(Some(error), |error| error.source());
+    chain.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
 /// What goes to the collector.
 #[derive(Debug)]
 pub(super) struct Export {
     pub(super) spans: mpsc::Receiver<SpanData>,
     pub(super) exporter: SpanExporter,
+    pub(super) reason: Reason,
     /// Ends when the gateway stops.
     pub(super) stopped: oneshot::Receiver<()>,
 }
@@ -51,14 +81,19 @@ pub(super) enum ExporterError {
 ///
 /// # Errors
 /// The HTTP client or the exporter refuses its settings.
-pub(super) fn exporter(otlp: &OtlpSettings, tls: &Arc<ClientConfig>) -> Result<SpanExporter, ExporterError> {
-    let client = reqwest::Client::builder()
+pub(super) fn exporter(
+    otlp: &OtlpSettings,
+    tls: &Arc<ClientConfig>,
+    reason: &Reason,
+) -> Result<SpanExporter, ExporterError> {
+    let http = reqwest::Client::builder()
         .tls_backend_preconfigured((**tls).clone())
         .redirect(redirect::Policy::none())
         .no_proxy()
         .connect_timeout(CONNECT)
         .timeout(SEND)
         .build()?;
+    let client = Client { http, reason: Arc::clone(reason) };
     let headers = otlp.headers.iter().map(|(name, value)| (name.clone(), value.reveal().to_owned()));
     let exporter = SpanExporter::builder()
         .with_http()
@@ -130,7 +165,9 @@ impl Export {
         COUNTS.lost.inc_by(count);
         batch.clear();
         if !refused {
-            tracing::warn!(%error, "the collector of tracing.otlp does not take spans: they are lost");
+            let reason = self.reason.lock().take();
+            let error = reason.unwrap_or_else(|| error.to_string());
+            tracing::warn!(error, "the collector of tracing.otlp does not take spans: they are lost");
         }
         true
     }

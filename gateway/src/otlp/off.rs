@@ -41,4 +41,4 @@ pub(crate) fn join_trace(_: &Span, id: RequestId, _: &mut HeaderMap) -> RequestI
 pub(crate) fn set_parent(_: &Span, _: &RequestId) {}
 
 /// Records how a request ended.
-pub(crate) fn end_request(_: &Span, _: &Method, _: &str, _: u16) {}
+pub(crate) fn end_request(_: &Span, _: &RequestId, _: &Method, _: &str, _: u16) {}

@@ -1,5 +1,6 @@
 //! A build with the feature `otlp`: spans are exported if `tracing.otlp` is set.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -41,6 +42,9 @@ const TRACE_ID: usize = 32;
 /// How long the last spans may take at the end.
 const FINISH: Duration = Duration::from_secs(2);
 
+/// Set once, before the first request.
+static EXPORTS: AtomicBool = AtomicBool::new(false);
+
 /// The export of spans to the collector of `tracing.otlp`.
 #[derive(Debug)]
 pub struct Traces {
@@ -60,8 +64,9 @@ impl Traces {
         let Some(otlp) = &settings.otlp else { return Ok(None) };
         certificates::install_provider();
         let tls = certificates::client(&settings.ca_files)?;
+        let reason = export::Reason::default();
         let mut exporter =
-            export::exporter(otlp, &tls).context("tracing.otlp: the client cannot be built")?;
+            export::exporter(otlp, &tls, &reason).context("tracing.otlp: the client cannot be built")?;
         let resource = Resource::builder()
             .with_service_name("quay-gateway")
             .with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")))
@@ -76,7 +81,8 @@ impl Traces {
             .with_span_processor(Queue(sender))
             .build();
         let tracer = provider.tracer("quay-gateway");
-        let export = Export { spans, exporter, stopped };
+        let export = Export { spans, exporter, reason, stopped };
+        EXPORTS.store(true, Ordering::Relaxed);
         Ok(Some(Self { tracer, export: Some(export), stop: Some(stop), running: None }))
     }
 
@@ -154,9 +160,17 @@ impl IdGenerator for RequestIds {
     }
 }
 
+/// Whether this process exports spans. If not, a request pays nothing for it.
+fn exports() -> bool {
+    EXPORTS.load(Ordering::Relaxed)
+}
+
 /// Makes the span of a request a part of the client's trace, or begins a trace. What the gateway sends for the request
 /// then belongs to the span: the headers for the registry say so, and the id that is returned.
 pub(crate) fn join_trace(span: &Span, id: RequestId, headers: &mut HeaderMap) -> RequestId {
+    if !exports() {
+        return id;
+    }
     set_parent(span, &id);
     let context = id.enter(|| span.context());
     let context = context.span().span_context().clone();
@@ -176,8 +190,9 @@ pub(crate) fn join_trace(span: &Span, id: RequestId, headers: &mut HeaderMap) ->
 
 /// Makes the span a part of the trace of this request.
 pub(crate) fn set_parent(span: &Span, id: &RequestId) {
-    if let Some(parent) = id.traceparent().and_then(span_context) {
-        // It fails if nothing is exported.
+    let parent = || id.traceparent().and_then(span_context);
+    if let Some(parent) = exports().then(parent).flatten() {
+        // It fails if the span has begun.
         let _ = span.set_parent(Context::new().with_remote_span_context(parent));
     }
 }
@@ -191,8 +206,8 @@ fn span_context(traceparent: &str) -> Option<SpanContext> {
 }
 
 /// Records how a request ended (<https://opentelemetry.io/docs/specs/semconv/http/http-spans/>).
-pub(crate) fn end_request(span: &Span, method: &Method, path: &str, status: u16) {
-    if span.is_disabled() {
+pub(crate) fn end_request(span: &Span, id: &RequestId, method: &Method, path: &str, status: u16) {
+    if !exports() || id.sampled_trace().is_none() {
         return;
     }
     span.set_attribute("http.request.method", method.as_str().to_owned());

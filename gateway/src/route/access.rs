@@ -131,8 +131,8 @@ impl Access {
 
     /// Takes the time to the first byte, once.
     fn first_byte(&mut self) {
-        let took = self.since.elapsed();
         if let Some(answer) = self.answer.as_mut().filter(|answer| answer.first_byte.is_none()) {
+            let took = self.since.elapsed();
             answer.first_byte = Some(took);
             let times = &self.gateway.metrics.first_byte_times;
             times.observe(self.route, answer.source, took, &self.trace.id);
@@ -214,7 +214,7 @@ impl Drop for Access {
             }
             _ => {}
         }
-        otlp::end_request(&self.trace.span, &self.method, &self.path, status);
+        otlp::end_request(&self.trace.span, &self.trace.id, &self.method, &self.path, status);
         self.log(took, status, sent, end);
     }
 }
