@@ -46,7 +46,9 @@ pub use object::{ByteStream, Meta, Object};
 pub use pem::PemError;
 pub use proof::Proof;
 pub use reason::{MAX_REASON, reason};
-pub use request_id::{REQUEST_ID_MAX, RequestId, X_REQUEST_ID, in_current_request, name_request};
+pub use request_id::{
+    REQUEST_ID_MAX, RequestId, TRACE_PARENT, X_REQUEST_ID, in_current_request, name_request,
+};
 pub use resolver::Resolver;
 pub use source::{Open, Source};
 pub use store::{MARKER, Store};

@@ -6,6 +6,7 @@
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher as _, Hasher as _};
+use std::ops::Range;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -21,9 +22,17 @@ const TRACEPARENT_MAX: usize = 128;
 /// Bytes of a `traceparent` of version 00: version, trace id, parent id and flags, in hexadecimal, with dashes between.
 const TRACEPARENT: usize = 55;
 
+/// Where the trace id and the flags stand in it.
+const TRACE_ID: Range<usize> = 3..35;
+const FLAGS: Range<usize> = 53..55;
+
+/// The flag of a trace that is recorded (W3C Trace Context, section 3.2.2.5.1).
+const SAMPLED: u8 = 1;
+
 /// The header under which a request is found in the logs of all servers that took part.
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-const TRACE_PARENT: HeaderName = HeaderName::from_static("traceparent");
+/// The header that names the trace and the span to which a request belongs.
+pub const TRACE_PARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACE_STATE: HeaderName = HeaderName::from_static("tracestate");
 
 tokio::task_local! {
@@ -76,6 +85,35 @@ impl RequestId {
     #[must_use]
     pub fn header(&self) -> &HeaderValue {
         &self.id
+    }
+
+    /// The `traceparent` of the trace to which the request belongs, if it belongs to one.
+    #[must_use]
+    pub fn traceparent(&self) -> Option<&str> {
+        self.traceparent.as_ref()?.to_str().ok()
+    }
+
+    /// The id of that trace: 32 hexadecimal digits.
+    #[must_use]
+    pub fn trace(&self) -> Option<&str> {
+        self.traceparent()?.get(TRACE_ID)
+    }
+
+    /// The same, if the trace is recorded somewhere.
+    #[must_use]
+    pub fn sampled_trace(&self) -> Option<&str> {
+        let flags = self.traceparent()?.get(FLAGS)?;
+        self.trace().filter(|_| u8::from_str_radix(flags, 16).is_ok_and(|flags| flags & SAMPLED != 0))
+    }
+
+    /// The same request, whose further requests belong to the span that `traceparent` names. A value that is not valid
+    /// changes nothing.
+    #[must_use]
+    pub fn in_span(mut self, traceparent: &HeaderValue) -> Self {
+        if trace_id(traceparent.as_bytes()).is_some() {
+            self.traceparent = Some(traceparent.clone());
+        }
+        self
     }
 
     /// Runs `work` in the scope of this request.
@@ -132,7 +170,7 @@ fn is_harmless(byte: &u8) -> bool {
 fn trace_id(value: &[u8]) -> Option<&[u8]> {
     let (known, rest) = value.split_at_checked(TRACEPARENT)?;
     let hex = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
-    let fields: [&[u8]; 4] = [&known[..2], &known[3..35], &known[36..52], &known[53..]];
+    let fields: [&[u8]; 4] = [&known[..2], &known[TRACE_ID], &known[36..52], &known[FLAGS]];
     let [version, trace, parent, _] = fields;
     let is_zero = |id: &[u8]| id.iter().all(|byte| *byte == b'0');
     let dashes = [2, 35, 52].iter().all(|at| known[*at] == b'-');
@@ -147,15 +185,23 @@ fn trace_id(value: &[u8]) -> Option<&[u8]> {
     (well_formed && ends && bounded && !is_zero(trace) && !is_zero(parent)).then_some(trace)
 }
 
-/// A unique id: a number for this process, and the number of the id within it.
+/// A unique id: a number for this process, and another one for the id. It may be the id of a trace, of which the second
+/// half decides whether the trace is recorded. So that half looks random.
 fn unique() -> HeaderValue {
     static PROCESS: LazyLock<u64> = LazyLock::new(|| RandomState::new().build_hasher().finish());
     static MADE: AtomicU64 = AtomicU64::new(0);
     let mut id = [0; 32];
     let (process, number) = id.split_at_mut(16);
     hex(*PROCESS, process);
-    hex(MADE.fetch_add(1, Ordering::Relaxed), number);
+    hex(scatter(PROCESS.wrapping_add(MADE.fetch_add(1, Ordering::Relaxed))), number);
     HeaderValue::from_bytes(&id).unwrap_or_else(|_| HeaderValue::from_static("0"))
+}
+
+/// Scatters numbers. No two give the same (the last step of SplitMix64, Steele et al. 2014).
+fn scatter(number: u64) -> u64 {
+    let number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    number ^ (number >> 31)
 }
 
 /// Writes a number in hexadecimal, with as many digits as fit.
@@ -312,6 +358,27 @@ mod tests {
             prop_assert_eq!(found.as_str(), &expected);
             prop_assert_eq!(&headers["traceparent"], &text);
         }
+    }
+
+    #[test]
+    fn the_trace_of_a_request() {
+        let (found, _) = of(&[("x-request-id", b"7"), ("traceparent", TRACE.as_bytes())]);
+        assert_eq!((found.trace(), found.sampled_trace()), (Some(TRACE_ID), Some(TRACE_ID)));
+        let kept = |found: RequestId, last: &str| {
+            found.in_span(&HeaderValue::from_str(&format!("{}{last}", &TRACE[..53])).expect("a value"))
+        };
+        let unsampled = kept(found.clone(), "02");
+        assert_eq!((unsampled.trace(), unsampled.sampled_trace()), (Some(TRACE_ID), None));
+        assert_eq!(kept(found.clone(), "zz"), found, "it is not valid");
+        assert_eq!((RequestId::generate().trace(), RequestId::generate().sampled_trace()), (None, None));
+    }
+
+    /// A share of the traces that begin here is recorded, by the second half of their ids.
+    #[test]
+    fn ids_that_are_made_are_spread_evenly() {
+        let low = |id: RequestId| u64::from_str_radix(&id.as_str()[16..], 16).expect("a number");
+        let below = (0..1000).filter(|_| low(RequestId::generate()) < u64::MAX / 4).count();
+        assert!((150..350).contains(&below), "{below}");
     }
 
     #[test]

@@ -8,6 +8,7 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, Response, StatusCode};
 
 use crate::Gateway;
+use crate::metrics::Source;
 use crate::request::Client;
 use gateway_http::{Body, Problem, Via, end_to_end, forwarded_request};
 use registry::upstream::{Answer, Head, InstanceId, Order};
@@ -101,5 +102,6 @@ pub(crate) fn relay(gateway: &Gateway, answer: Answer, client: &Client) -> Respo
     *response.status_mut() = parts.status;
     *response.headers_mut() = end_to_end(&parts.headers);
     gateway.names.rewrite(response.headers_mut(), &client.dialled);
+    response.extensions_mut().insert(Source::REGISTRY);
     response
 }

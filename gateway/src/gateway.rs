@@ -10,6 +10,7 @@ use rustls::ClientConfig;
 use tokio_util::task::TaskTracker;
 use zone_router::{Blob, Router, Verified};
 
+use crate::access_log::AccessLog;
 use crate::copies::Sampler;
 use crate::copies::SweepProgress;
 use crate::copies::{Quay, ReadRepairs};
@@ -66,6 +67,8 @@ pub struct Gateway {
     /// Quay as copies use it.
     pub(crate) quay: Arc<Quay>,
     pub(crate) metrics: Arc<Metrics>,
+    /// The access log, if it is apart from the log.
+    pub(crate) access_log: Option<Arc<AccessLog>>,
     /// The latest sample of the queue of copies.
     pub(crate) sampler: Arc<Sampler>,
     /// `limits.connections`.

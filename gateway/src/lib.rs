@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod access_log;
 mod admin;
 mod app;
 mod authorize;
@@ -10,6 +11,7 @@ mod gateway;
 mod index_manifests;
 mod log_queue;
 mod metrics;
+mod otlp;
 mod permissions;
 mod pull;
 mod push;
@@ -22,3 +24,4 @@ mod sweep;
 pub use app::{App, Reloaded, Reloader, authority, rehearse};
 pub use gateway::Gateway;
 pub use log_queue::{LastLines, LogQueue};
+pub use otlp::Traces;

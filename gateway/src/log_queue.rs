@@ -1,4 +1,4 @@
-//! A queue between the log and its reader, so that no thread that logs waits for the reader.
+//! A queue between a log and its reader, so that no thread that logs waits for the reader.
 
 use std::collections::VecDeque;
 use std::io;
@@ -19,7 +19,7 @@ const FLUSH: Duration = Duration::from_secs(2);
 
 static LOST: LazyLock<Counter> = LazyLock::new(Counter::default);
 
-/// Counts the lines that this process has lost.
+/// Counts the lines of the log that this process has lost.
 pub(crate) fn lost() -> Counter {
     LOST.clone()
 }
@@ -28,8 +28,12 @@ pub(crate) fn lost() -> Counter {
 #[derive(Debug, Clone)]
 pub struct LogQueue(Arc<Shared>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Shared {
+    /// Counts lost lines.
+    lost: Counter,
+    /// Reports how many lines were lost in a row, once there is room again.
+    report: fn(u64),
     state: Mutex<State>,
     /// Notified when there are lines.
     more: Condvar,
@@ -61,28 +65,52 @@ impl LastLines {
 
 impl Drop for LastLines {
     fn drop(&mut self) {
-        self.0.flush(FLUSH);
+        self.0.finish();
     }
 }
 
 impl LogQueue {
-    /// Starts a thread that writes the lines to `reader`.
+    /// Starts a thread that writes the lines of the log to `reader`.
     ///
     /// # Errors
     /// The thread cannot be started.
     pub fn start(reader: impl io::Write + Send + 'static) -> io::Result<(Self, LastLines)> {
-        let queue = Self(Arc::default());
-        let ours = queue.clone();
-        std::thread::Builder::new().name("log".to_owned()).spawn(move || ours.write_all_to(reader))?;
+        let report = |lines| {
+            tracing::warn!(lines, "lines of this log were lost, as it was not read for a while");
+        };
+        let queue = Self::of("log", reader, lost(), report)?;
         let last = LastLines(queue.clone());
         Ok((queue, last))
+    }
+
+    /// Starts a thread with this name that writes lines to `reader`. Lost lines are counted by `lost`, and reported by
+    /// `report` afterwards.
+    ///
+    /// # Errors
+    /// The thread cannot be started.
+    pub(crate) fn of(
+        name: &str,
+        reader: impl io::Write + Send + 'static,
+        lost: Counter,
+        report: fn(u64),
+    ) -> io::Result<Self> {
+        let queue = Self(Arc::new(Shared {
+            lost,
+            report,
+            state: Mutex::default(),
+            more: Condvar::new(),
+            written: Condvar::new(),
+        }));
+        let ours = queue.clone();
+        std::thread::Builder::new().name(name.to_owned()).spawn(move || ours.write_all_to(reader))?;
+        Ok(queue)
     }
 
     fn write_all_to(&self, mut reader: impl io::Write) {
         loop {
             let line = self.next();
             if reader.write_all(&line).and_then(|()| reader.flush()).is_err() {
-                LOST.inc();
+                self.0.lost.inc();
             }
             let mut state = self.state();
             state.writing = false;
@@ -93,7 +121,7 @@ impl LogQueue {
             let lines = std::mem::take(&mut state.untold);
             drop(state);
             if lines > 0 {
-                tracing::warn!(lines, "lines of this log were lost, as it was not read for a while");
+                (self.0.report)(lines);
             }
         }
     }
@@ -110,13 +138,14 @@ impl LogQueue {
         }
     }
 
-    fn push(&self, line: &[u8]) {
+    /// Takes a line.
+    pub(crate) fn push(&self, line: &[u8]) {
         let mut state = self.state();
         let bytes = line.len() + LINE;
         if state.bytes + bytes > WAITING {
             state.untold += 1;
             drop(state);
-            LOST.inc();
+            self.0.lost.inc();
             return;
         }
         state.bytes += bytes;
@@ -125,7 +154,11 @@ impl LogQueue {
         self.0.more.notify_one();
     }
 
-    /// Waits until all lines are written, but at most for `bound`.
+    /// Waits until all lines are written, but at most 2 s.
+    pub(crate) fn finish(&self) {
+        self.flush(FLUSH);
+    }
+
     fn flush(&self, bound: Duration) {
         let under_way = |state: &mut State| state.writing || !state.lines.is_empty();
         self.0.written.wait_while_for(&mut self.state(), under_way, bound);

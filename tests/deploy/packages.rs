@@ -51,6 +51,7 @@ impl Machine {
         for (path, expected) in [
             ("usr/lib/systemd/system/quay-gateway.service", 0o644),
             ("usr/share/quay-gateway/monitoring/alerts.yaml", 0o644),
+            ("etc/logrotate.d/quay-gateway", 0o644),
             ("usr/share/bash-completion/completions/quay-gateway", 0o644),
             ("usr/share/fish/vendor_completions.d/quay-gateway.fish", 0o644),
             ("etc/quay-gateway", 0o750),

@@ -6,10 +6,12 @@ use std::path::PathBuf;
 use bytesize::ByteSize;
 use serde::Deserialize;
 
+use super::access_log::AccessLogEntry;
 use super::bounds::{Limits, Timeouts};
 use super::env::keys;
 use super::journal::JournalEntry;
 use super::located::Located;
+use super::otlp::TracingEntry;
 use super::quay::ZoneMap;
 use super::replication::ReplicationEntry;
 use super::routing::RoutingEntry;
@@ -31,6 +33,8 @@ pub(crate) struct ConfigFile {
     pub zones: ZoneMap,
     pub cache: CacheEntry,
     pub admin: AdminEntry,
+    pub access_log: AccessLogEntry,
+    pub tracing: TracingEntry,
     pub trusted_proxies: Option<Located<Vec<String>>>,
     pub proxy_protocol: Option<Located<bool>>,
     pub replication: ReplicationEntry,
@@ -108,13 +112,15 @@ keys!(ConfigFile {
     zones,
     cache,
     admin,
+    access_log,
+    tracing,
     trusted_proxies,
     proxy_protocol,
     replication,
     routing,
     limits,
     timeouts,
-} tls, registry, cache, admin, replication, routing, limits, timeouts);
+} tls, registry, cache, admin, access_log, tracing, replication, routing, limits, timeouts);
 keys!(RegistryEntry {
     kind,
     url,

@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod access_log;
 mod admin;
 mod bounds;
 mod build;
@@ -15,6 +16,7 @@ mod journal;
 mod keys_set;
 mod located;
 mod memory;
+mod otlp;
 mod patterns;
 mod pitfalls;
 mod proxies;
@@ -36,6 +38,7 @@ use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 
+pub use access_log::{AccessLogFormat, AccessLogSettings, AccessLogTarget};
 pub use admin::AdminSettings;
 pub use bounds::{Limits, Timeouts};
 pub use build::{NoUsableZone, transport, unusable, zones, zones_after};
@@ -45,6 +48,7 @@ pub use hostnames::{bare_host, without_port};
 pub use instances::Instance;
 pub use journal::JournalSettings;
 pub use keys_set::keys_set;
+pub use otlp::OtlpSettings;
 pub use patterns::Patterns;
 pub use redis::RedisSettings;
 pub use replication::{Placements, ReplicationSettings, Sweep};

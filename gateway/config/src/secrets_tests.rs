@@ -35,7 +35,8 @@ const SHAPES: [&str; 18] = [
 
 /// Keys that hold no secret and are shown. Every other key counts as secret, and so does a new key until it is
 /// added here.
-const PLAIN: [&str; 21] = [
+const PLAIN: [&str; 22] = [
+    "access_log.to",
     "admin.hosts",
     "ca",
     "cache",

@@ -10,6 +10,7 @@ use replication::{LimitsByZone, Verify};
 use zone_router::Policy;
 
 use super::ConfigError;
+use super::access_log::{AccessLogSettings, access_log};
 use super::admin::{AdminSettings, admin};
 use super::bounds::{Limits, Timeouts};
 use super::file::{ConfigFile, RegistryKind};
@@ -18,6 +19,7 @@ use super::hostnames::{Hostnames, hostnames};
 use super::instances::{self, Instance};
 use super::journal::{JournalSettings, journal};
 use super::located::Located;
+use super::otlp::{OtlpSettings, otlp};
 use super::patterns::{Patterns, patterns};
 use super::pitfalls::{PitfallInput, pitfalls};
 use super::proxies::{proxy_protocol, trusted_proxies};
@@ -97,6 +99,10 @@ pub struct Settings {
     pub cache: CacheSettings,
     /// The admin API.
     pub admin: AdminSettings,
+    /// The access log, if it is apart from the log.
+    pub access_log: Option<AccessLogSettings>,
+    /// The collector to which spans are exported.
+    pub otlp: Option<OtlpSettings>,
     /// Networks of proxies whose `X-Forwarded-For` is trusted.
     pub trusted_proxies: Vec<IpNet>,
     /// Whether connections from these networks begin with a header of the PROXY protocol, version 2.
@@ -224,6 +230,8 @@ pub(super) fn resolve(
         replication,
         cache,
         admin: admin(path, &file.admin)?,
+        access_log: access_log(path, &file.access_log),
+        otlp: otlp(path, &file.tracing.otlp)?,
         proxy_protocol: proxy_protocol(path, file.proxy_protocol, &trusted_proxies)?,
         trusted_proxies,
         limits: file.limits,

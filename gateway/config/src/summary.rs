@@ -2,7 +2,7 @@
 
 use std::fmt::{Display, Write as _};
 
-use crate::{JournalSettings, Settings};
+use crate::{AccessLogTarget, JournalSettings, Settings};
 
 /// The configuration as text, zone by zone. Opens no connection.
 #[must_use]
@@ -117,6 +117,17 @@ fn local(lines: &mut Lines, settings: &Settings) {
         (false, _) => "refused: admin.listen is not a loopback address, and there is no admin.token_file",
     };
     lines.add("commands", commands);
+    if let Some(log) = &settings.access_log {
+        let to = match &log.to {
+            AccessLogTarget::Stdout => "standard output".to_owned(),
+            AccessLogTarget::File(file) => file.display().to_string(),
+        };
+        lines.add("access_log", format!("{} to {to}", format!("{:?}", log.format).to_lowercase()));
+    }
+    if let Some(otlp) = &settings.otlp {
+        let share = format!("{} % of the traces that begin here", otlp.sample * 100.0);
+        lines.add("tracing.otlp", format!("{share}, to {}", otlp.endpoint));
+    }
     match settings.names_differ() {
         true => {
             lines.add("names", "token realm and Location are rewritten to the name that the client dialled")

@@ -34,7 +34,7 @@ pub use loggable::loggable;
 pub use manifest::{LocalBlob, children, local_blobs};
 pub use names::{GatewayName, Names};
 pub use quay::{UploadRefusal, is_masked_bad_gateway};
-pub use route::{Repeat, Route, repeat, upload_repository};
+pub use route::{Repeat, Route, manifest_repository, repeat, upload_repository};
 
 use config::{RegistryKind, Settings};
 

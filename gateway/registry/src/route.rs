@@ -28,13 +28,16 @@ pub enum Route {
 }
 
 impl Route {
-    /// The route's name in metrics.
+    /// The route's name in metrics and in the access log. Of the requests that are forwarded, those that read a
+    /// manifest (`manifest`) or fetch a token (`token`) have names of their own.
     #[must_use]
-    pub fn name(&self) -> &'static str {
+    pub fn name(&self, method: &Method, path: &str) -> &'static str {
         match self {
             Self::Blob { .. } => "blob",
             Self::PutManifest { .. } => "manifest-put",
             Self::Upload => "upload",
+            Self::Forward if reads(method) && manifest_repository(path).is_some() => "manifest",
+            Self::Forward if unescaped(path) == TOKEN => "token",
             Self::Forward => "forward",
         }
     }
@@ -73,6 +76,9 @@ impl Route {
         }
     }
 }
+
+/// Where Quay gives tokens (`endpoints/v2/v2auth.py`).
+const TOKEN: &str = "/v2/auth";
 
 /// Whether, and after which answers, a request without a body may be sent to a second instance although the
 /// first may have received it.
@@ -136,6 +142,14 @@ pub fn upload_repository(path: &str) -> Option<String> {
         None => upload.is_empty(),
     };
     (is_upload && is_repository(name)).then(|| name.to_owned())
+}
+
+/// The repository of a request for a manifest, if its name is understood.
+#[must_use]
+pub fn manifest_repository(path: &str) -> Option<String> {
+    let path = unescaped(path);
+    let (name, reference) = path.strip_prefix("/v2/")?.rsplit_once("/manifests/")?;
+    (is_repository(name) && is_reference(reference)).then(|| name.to_owned())
 }
 
 fn reads(method: &Method) -> bool {
@@ -233,6 +247,23 @@ mod tests {
         assert_eq!(Route::parse(&Method::PUT, "/v2/o/a/manifests/x%2Fy"), Route::Forward);
         assert_eq!(Route::parse(&Method::POST, "/v2/o/%61/blobs/%75ploads/"), Route::Upload);
         assert_eq!(Route::parse(&Method::POST, "/v2/o%2Fa/blobs/uploads/"), Route::Upload);
+    }
+
+    #[test]
+    fn names_of_forwarded_requests() {
+        for (method, path, name) in [
+            (Method::GET, "/v2/o/a/manifests/v1", "manifest"),
+            (Method::HEAD, "/v2/o/a/manifests/sha256:ab", "manifest"),
+            (Method::DELETE, "/v2/o/a/manifests/v1", "forward"),
+            (Method::GET, "/v2/o/../manifests/v1", "forward"),
+            (Method::GET, "/v2/auth", "token"),
+            (Method::POST, "/v2/auth", "token"),
+            (Method::GET, "/v2/", "forward"),
+            (Method::PUT, "/v2/o/a/manifests/v1", "manifest-put"),
+        ] {
+            assert_eq!(Route::parse(&method, path).name(&method, path), name, "{method} {path}");
+        }
+        assert_eq!(manifest_repository("/v2/o/a/manifests/v1").as_deref(), Some("o/a"));
     }
 
     #[test]

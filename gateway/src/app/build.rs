@@ -23,6 +23,7 @@ use tokio_util::task::TaskTracker;
 use zone_router::{PerZone, Policy, RoutedZone, Router, Zone};
 
 use crate::Gateway;
+use crate::access_log::AccessLog;
 use crate::copies::{Quay, ReadRepairs, Sampled, Sampler, Spool};
 use crate::drains::DrainStates;
 use crate::gateway::BYPASS_PARTS_MAX;
@@ -64,6 +65,7 @@ pub(super) async fn gateway(
     router.start(generation);
     upstream.start(generation);
     let metrics = Arc::new(Metrics::new(&zones));
+    let access_log = settings.access_log.as_ref().map(AccessLog::open).transpose()?.map(Arc::new);
     let copying = Copying { journal, router: &router, cache: &cache, quay: &quay };
     let fanout = FanOut::start(copying.setup(&settings, zones), stop.clone());
     let targets = targets(&settings);
@@ -86,6 +88,7 @@ pub(super) async fn gateway(
         bypass_parts: Pool::fixed("whole reads for a part of a blob that is not kept", BYPASS_PARTS_MAX, 0),
         cache,
         metrics,
+        access_log,
         sampler: Arc::new(Sampler::new(sampled(&router, &fanout, &targets))),
         sweep: Arc::default(),
         router,

@@ -16,9 +16,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use self::reload::{Reloaded, Reloader};
+use crate::access_log::AccessLog;
 use crate::admin;
 use crate::copies;
 use crate::gateway::Current;
+use crate::otlp::Traces;
 use crate::server;
 use crate::server::descriptors;
 use blob_cache::DirectoryLock;
@@ -163,6 +165,9 @@ impl App {
         }
         stop_admin.cancel();
         let _ = admin.await;
+        let access_log = current.load().access_log.clone();
+        let finish = move || access_log.as_deref().map(AccessLog::finish);
+        let _ = tokio::task::spawn_blocking(finish).await;
         tracing::info!("quay-gateway has stopped");
     }
 }
@@ -195,6 +200,7 @@ async fn lame_duck(
 pub fn rehearse(settings: &Settings) -> anyhow::Result<Vec<String>> {
     certificates::install_provider();
     certificates::rehearse(settings)?;
+    Traces::check(settings)?;
     let zones =
         config::zones(settings, &config::transport(settings, certificates::client(&settings.ca_files)?))?;
     Ok(zones.iter().filter_map(config::unusable).collect())

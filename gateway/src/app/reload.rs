@@ -69,6 +69,13 @@ impl Reloader {
         self.0.current.load().server_tls.reload_soon();
     }
 
+    /// Opens the file of the access log again with its next line.
+    pub fn reopen_logs(&self) {
+        if let Some(log) = &self.0.current.load().access_log {
+            log.reopen();
+        }
+    }
+
     /// Starts the sweep, and follows the certificates.
     pub(super) async fn start(&self) {
         let mut generation = self.0.generation.lock().await;

@@ -142,6 +142,7 @@ impl Prepared {
             fanout,
             quay,
             metrics: Arc::clone(&running.metrics),
+            access_log: running.access_log.clone(),
             sampler: Arc::clone(&running.sampler),
             connections: Arc::clone(&running.connections),
             memory: running.memory.clone(),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use gateway::Reloader;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -28,11 +29,15 @@ pub(crate) fn stop(
     })
 }
 
-/// On SIGHUP, notifies `asked`.
-pub(crate) fn reload(asked: Arc<Notify>) -> anyhow::Result<impl Future<Output = ()> + Send> {
+/// On SIGHUP, opens the file of the access log again, and notifies `asked`.
+pub(crate) fn reload(
+    asked: Arc<Notify>,
+    reloader: Reloader,
+) -> anyhow::Result<impl Future<Output = ()> + Send> {
     let mut hangup = signal(SignalKind::hangup()).context("SIGHUP cannot be caught")?;
     Ok(async move {
         while hangup.recv().await.is_some() {
+            reloader.reopen_logs();
             asked.notify_one();
         }
     })

@@ -1,9 +1,11 @@
 //! The ages of copies: a `gaugehistogram`, which prometheus-client does not have.
 
-use std::fmt::{self, Write};
+use std::fmt;
 
 use operations::queue::Sample;
 use replication::AGES;
+
+use super::text::{bucket, head, labels, value};
 
 const NAME: &str = "quay_gateway_zone_copies_waiting_age_seconds";
 
@@ -12,19 +14,16 @@ pub(super) fn write(text: &mut String, sample: &Sample) -> fmt::Result {
     if sample.lanes.is_none() {
         return Ok(());
     }
-    writeln!(
-        text,
-        "# HELP {NAME} Copies that are still to be made, by their age.\n# TYPE {NAME} gaugehistogram"
-    )?;
+    head(text, NAME, "Copies that are still to be made, by their age", "gaugehistogram")?;
     for (zone, ages) in &sample.ages {
-        let zone = zone.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
-        for (bound, count) in AGES.iter().zip(ages.up_to) {
-            // OpenMetrics requires a decimal point in the bound.
-            writeln!(text, "{NAME}_bucket{{zone=\"{zone}\",le=\"{bound}.0\"}} {count}")?;
+        let labels = labels(&[("zone", zone)]);
+        let bounds = AGES.into_iter().map(f64::from).chain([f64::INFINITY]);
+        for (bound, count) in bounds.zip(ages.up_to.into_iter().chain([ages.jobs])) {
+            bucket(text, NAME, &labels, bound, count)?;
+            text.push('\n');
         }
-        writeln!(text, "{NAME}_bucket{{zone=\"{zone}\",le=\"+Inf\"}} {}", ages.jobs)?;
-        writeln!(text, "{NAME}_gcount{{zone=\"{zone}\"}} {}", ages.jobs)?;
-        writeln!(text, "{NAME}_gsum{{zone=\"{zone}\"}} {}", ages.seconds)?;
+        value(text, NAME, "gcount", &labels, ages.jobs)?;
+        value(text, NAME, "gsum", &labels, ages.seconds)?;
     }
     Ok(())
 }

@@ -87,8 +87,9 @@ impl Range {
     }
 }
 
-/// Converts OpenMetrics to the older form. That form has no end marker, gives the families of counters names that end
-/// with `_total`, and has no histogram of gauges: the count and the sum of such a histogram become gauges of their own.
+/// Converts OpenMetrics to the older form. That form has no end marker and no exemplars, gives the families of counters
+/// names that end with `_total`, and has no histogram of gauges: the count and the sum of such a histogram become gauges
+/// of their own.
 fn older(openmetrics: &str) -> String {
     let mut text = String::with_capacity(openmetrics.len());
     let mut help = None;
@@ -96,6 +97,7 @@ fn older(openmetrics: &str) -> String {
     for line in openmetrics.lines().filter(|line| *line != "# EOF") {
         let head = line.strip_prefix("# ").and_then(|head| head.split_once(' '));
         let Some((word, rest)) = head else {
+            let line = without_exemplar(line);
             match is_aside(line) {
                 true => aside.push(line.to_owned()),
                 false => push(&mut text, line),
@@ -123,6 +125,18 @@ fn older(openmetrics: &str) -> String {
     }
     gauges(&mut text, &mut aside);
     text
+}
+
+/// A line without its exemplar, which begins with ` # ` outside of the values of labels.
+fn without_exemplar(line: &str) -> &str {
+    let (mut quoted, mut escaped) = (false, false);
+    let end = line.bytes().position(|byte| {
+        let ends = byte == b'#' && !quoted;
+        quoted ^= byte == b'"' && !escaped;
+        escaped = quoted && byte == b'\\' && !escaped;
+        ends
+    });
+    end.map_or(line, |end| line[..end].trim_end())
 }
 
 /// Whether a line is the count or the sum of a histogram of gauges.
@@ -194,6 +208,18 @@ mod tests {
             (&["text/plain;q=nonsense"], Exposition::Text),
         ] {
             assert_eq!(wanted(accept), form, "{accept:?}");
+        }
+    }
+
+    #[test]
+    fn the_older_form_has_no_exemplars() {
+        for (line, older) in [
+            ("x_bucket{le=\"1.0\"} 2 # {trace_id=\"a\"} 0.5 1.0", "x_bucket{le=\"1.0\"} 2"),
+            ("x{a=\"\\\"} 1 # {\"} 2", "x{a=\"\\\"} 1 # {\"} 2"),
+            ("x{a=\"\\\\\"} 2 # {trace_id=\"a # \"} 0.5 1.0", "x{a=\"\\\\\"} 2"),
+            ("x 1", "x 1"),
+        ] {
+            assert_eq!(without_exemplar(line), older);
         }
     }
 

@@ -10,12 +10,17 @@ mod instances;
 mod memory;
 mod pools;
 mod scrape;
+mod sources;
+mod text;
+mod timings;
 mod zones;
 
+use std::hash::Hash;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use arc_swap::ArcSwap;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::metrics::counter::Counter;
@@ -27,6 +32,8 @@ use zone_router::Zone;
 pub(crate) use self::contradicted_sizes::ContradictedSizes;
 pub(crate) use self::exposition::Exposition;
 pub(crate) use self::scrape::Scrape;
+pub(crate) use self::sources::{Source, Sources};
+pub(crate) use self::timings::Timings;
 
 /// The beginning of every name.
 const PREFIX: &str = "quay_gateway";
@@ -36,7 +43,15 @@ const PREFIX: &str = "quay_gateway";
 pub(crate) struct Metrics {
     registry: Registry,
     requests: Family<RequestLabels, Counter>,
+    /// Where answers come from.
+    pub(crate) sources: Sources,
     blobs: Family<BlobLabels, Counter>,
+    /// The same by source, so that a count takes no lock.
+    blobs_by_source: ArcSwap<Vec<Counter>>,
+    /// From the head of a request to the end of its answer, for answers that were sent whole.
+    pub(crate) request_times: Timings,
+    /// From the head of a request to the first byte of its answer's body, or to its head if it has no body.
+    pub(crate) first_byte_times: Timings,
     answers_cut: Family<CutLabels, Counter>,
     handshakes_failed: Family<HandshakeLabels, Counter>,
     connections_shed: Counter,
@@ -62,7 +77,7 @@ struct RequestLabels {
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct BlobLabels {
-    /// `hit`, `zone=<name>`, `registry` or `registry-redirect`.
+    /// The name of a [`Source`].
     source: String,
 }
 
@@ -105,17 +120,37 @@ fn seconds(at: SystemTime) -> i64 {
     i64::try_from(seconds).unwrap_or(i64::MAX)
 }
 
+/// Why handshakes fail.
+const HANDSHAKE_FAILURES: [&str; 5] = ["refused", "client_certificate", "proxy-header", "late", "broken"];
+
+/// Counters that are there from the start: `increase` does not see the first event of a counter that begins with it.
+fn counters<L: Clone + Eq + Hash>(labels: impl IntoIterator<Item = L>) -> Family<L, Counter> {
+    let family = Family::default();
+    labels.into_iter().for_each(|labels| drop(family.get_or_create(&labels)));
+    family
+}
+
+fn request_times() -> Timings {
+    let help = "From the head of a request to the end of its answer, for answers that were sent whole";
+    Timings::new("request_seconds", help)
+}
+
+fn first_byte_times() -> Timings {
+    let help = "From the head of a request to the first byte of the body of its answer, or its head if it has no body";
+    Timings::new("first_byte_seconds", help)
+}
+
 impl Metrics {
     /// Creates the counters, and records which of these zones can be used.
     pub(crate) fn new(zones: &[Zone]) -> Self {
         let mut registry = Registry::with_prefix(PREFIX);
         let requests = Family::default();
-        let blobs = Family::default();
-        let answers_cut = Family::default();
-        let handshakes_failed = Family::default();
+        let answers_cut = counters(["client", "gateway"].map(|by| CutLabels { by }));
+        let handshakes_failed = counters(HANDSHAKE_FAILURES.map(|why| HandshakeLabels { why }));
         let [connections_shed, connections_renewed] = [(); 2].map(|()| Counter::default());
         let pushes_not_queued = Counter::default();
         registry.register("requests", "Requests answered, by route and status", requests.clone());
+        let blobs = Family::default();
         registry.register("blobs", "Blob bodies begun, by where they come from", blobs.clone());
         let help = "Answers that did not come to their end, by who broke off";
         registry.register("answers_cut", help, answers_cut.clone());
@@ -127,14 +162,17 @@ impl Metrics {
         registry.register("connections_renewed", help, connections_renewed.clone());
         let help = "Lines of the log that were lost, as nobody read it";
         registry.register("log_lines_lost", help, crate::log_queue::lost());
+        let help = "Lines of the access log that were lost, as they could not be written";
+        registry.register("access_log_lines_lost", help, crate::access_log::lost());
+        crate::otlp::register(&mut registry);
         let help = "Pushes acknowledged whose copies could not be queued: push them again";
         registry.register("pushes_not_queued", help, pushes_not_queued.clone());
-        let wrong_sizes = Family::default();
+        let wrong_sizes = counters([WhoLabels { who: "registry" }]);
         let help = "Blobs whose bytes have the right digest and not the size that was named, by who named it";
         registry.register("wrong_sizes", help, wrong_sizes.clone());
         let usable = Family::default();
         registry.register("zone_usable", "Whether a zone's configuration can be used", usable.clone());
-        let config_reloads = Family::default();
+        let config_reloads = counters(["applied", "refused"].map(|result| ReloadLabels { result }));
         let help = "How often the configuration was read again and differed or was asked for, by result";
         registry.register("config_reloads", help, config_reloads.clone());
         let [config_loaded, config_needs_restart] = [(); 2].map(|()| Gauge::default());
@@ -161,7 +199,11 @@ impl Metrics {
         let metrics = Self {
             registry,
             requests,
+            request_times: request_times(),
+            first_byte_times: first_byte_times(),
+            sources: Sources::default(),
             blobs,
+            blobs_by_source: ArcSwap::default(),
             answers_cut,
             handshakes_failed,
             connections_shed,
@@ -190,6 +232,18 @@ impl Metrics {
             let labels = ZoneLabels { zone: zone.name.to_string() };
             self.usable.get_or_create(&labels).set(i64::from(zone.unusable.is_none()));
         }
+        self.sources.add(zones);
+        for times in [&self.request_times, &self.first_byte_times] {
+            times.grow(&self.sources);
+        }
+        let blobs = self.sources.all().map(|source| match source {
+            Source::GATEWAY => Counter::default(),
+            source => {
+                let labels = BlobLabels { source: self.sources.name(source).to_string() };
+                self.blobs.get_or_create(&labels).clone()
+            }
+        });
+        self.blobs_by_source.store(Arc::new(blobs.collect()));
     }
 
     /// Counts a configuration that was read again. `result` is `applied` or `refused`.
@@ -229,8 +283,13 @@ impl Metrics {
         self.connections_renewed.inc();
     }
 
-    pub(crate) fn blob_answered(&self, source: &str) {
-        self.blobs.get_or_create(&BlobLabels { source: source.to_owned() }).inc();
+    /// Counts a body of a blob from the source with this name. Returns the source.
+    pub(crate) fn blob_answered(&self, from: &str) -> Source {
+        let source = self.sources.named(from);
+        if let Some(blobs) = self.blobs_by_source.load().get(source.index()) {
+            blobs.inc();
+        }
+        source
     }
 
     /// Records whether the journal took the latest jobs.
@@ -279,6 +338,9 @@ impl Metrics {
         let _ = encode_registry(&mut text, &self.registry);
         let _ = encode_registry(&mut text, &read_now);
         let _ = ages::write(&mut text, &copies);
+        for times in [&self.request_times, &self.first_byte_times] {
+            let _ = times.write(&mut text, &self.sources);
+        }
         let _ = encode_eof(&mut text);
         text
     }

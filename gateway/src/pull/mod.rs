@@ -20,12 +20,16 @@ use self::registry_fallback::Fetched;
 use crate::Gateway;
 use crate::authorize::{self, Verdict};
 use crate::forward;
+use crate::metrics::Source;
 use crate::request::Client;
 use crate::spans;
 use blob_cache::{BypassReason, CachedBlob, Follower, Lookup, NoFill, part_of};
 use gateway_http::{Body, Problem};
 use limits::memory::{BLOB_READ, Reservation, Use};
 use registry::upstream::Purpose;
+
+/// The `Cache-Status` of what the cache has, and its name in metrics.
+const HELD: &str = "hit";
 
 /// How many fills a client joins or starts if they break before their first byte.
 const FILL_TRIES_MAX: usize = 3;
@@ -73,7 +77,7 @@ impl Pull<'_> {
         let expected = self.gateway.sizes.proven(&self.blob.digest).or(granted.size);
         let answer = Answerer::new(self.blob.digest, &self.request.headers, granted.headers);
         if answer.client_has_it() {
-            return Ok(answer.not_modified(self.held()));
+            return Ok(self.from_cache_or_none(answer.not_modified(self.held())));
         }
         if self.request.method == Method::HEAD {
             return self.head(&answer, expected).await;
@@ -128,7 +132,7 @@ impl Pull<'_> {
             None => self.size_elsewhere().await,
         };
         match size {
-            Some(size) => Ok(answer.head(size, self.held())),
+            Some(size) => Ok(self.from_cache_or_none(answer.head(size, self.held()))),
             None => self.registrys_answer().await,
         }
     }
@@ -136,7 +140,15 @@ impl Pull<'_> {
     /// The `Cache-Status` of an answer without a body.
     fn held(&self) -> &'static str {
         let held = self.blob.digest == Digest::EMPTY || self.gateway.cache.holds(&self.blob.digest);
-        if held { "hit" } else { "fwd=miss" }
+        if held { HELD } else { "fwd=miss" }
+    }
+
+    /// An answer without a body, which comes from the cache if the cache has the blob.
+    fn from_cache_or_none(&self, response: Response<Body>) -> Response<Body> {
+        match self.held() == HELD {
+            true => from(response, Source::HIT),
+            false => response,
+        }
     }
 
     /// The size according to the cache or a zone.
@@ -166,8 +178,7 @@ impl Pull<'_> {
 
     fn hit(&self, answer: &Answerer, blob: CachedBlob, expected: Option<u64>) -> Response<Body> {
         self.contradicted(expected.unwrap_or(blob.size), blob.size);
-        self.gateway.metrics.blob_answered("hit");
-        answer.file(blob, "hit")
+        from(answer.file(blob, HELD), self.gateway.metrics.blob_answered(HELD))
     }
 
     /// Serves the blob from the zones, through the cache if it keeps the blob. If no zone has it, uses the
@@ -300,23 +311,28 @@ impl Pull<'_> {
 
     /// Reads behind a fill. The answer for a part is sent at once, and its bytes follow as they arrive.
     fn follow(&self, answer: &Answerer, follower: Follower, joined: bool) -> Response<Body> {
-        let from = Arc::clone(follower.source());
-        spans::note_source(&from);
-        self.gateway.metrics.blob_answered(&from);
+        let place = Arc::clone(follower.source());
+        spans::note_source(&place);
+        let source = self.gateway.metrics.blob_answered(&place);
         let collapsed = if joined { "; collapsed" } else { "" };
-        let status = format!("fwd=miss{collapsed}; stored; detail=\"{from}\"");
+        let status = format!("fwd=miss{collapsed}; stored; detail=\"{place}\"");
         let size = follower.size();
         let (router, blob) = (Arc::clone(&self.gateway.router), self.blob.clone());
-        answer.bytes(size, |range| Body::stream(fill::follow(follower, range, router, blob)), &status)
+        let body = |range| Body::stream(fill::follow(follower, range, router, blob));
+        from(answer.bytes(size, body, &status), source)
     }
 
     /// Streams a blob that is not kept to this client only. For a part, the whole blob is read. If too many
     /// such reads are in progress, the answer is the whole blob, so that the client's own speed limits the
     /// read (RFC 9110, 14.2: a range may be ignored).
     fn bypass(&self, answer: &Answerer, opened: Opened, reason: BypassReason) -> Response<Body> {
+        spans::note_source(&opened.from);
+        let source = self.gateway.metrics.blob_answered(&opened.from);
+        from(self.bypassed(answer, opened, reason), source)
+    }
+
+    fn bypassed(&self, answer: &Answerer, opened: Opened, reason: BypassReason) -> Response<Body> {
         let Opened { from, body: whole } = opened;
-        spans::note_source(&from);
-        self.gateway.metrics.blob_answered(&from);
         let status = format!("fwd=miss; detail=\"{from}, not stored: {}\"", reason.as_str());
         let Some(size) = whole.size() else {
             return answer.unsized_whole(
@@ -361,6 +377,12 @@ impl Pull<'_> {
             Ok(Opened { from: format!("zone={}", reading.zone).into(), body })
         }
     }
+}
+
+/// Records where an answer comes from.
+fn from(mut response: Response<Body>, source: Source) -> Response<Body> {
+    response.extensions_mut().insert(source);
+    response
 }
 
 fn no_first_byte() -> Problem {

@@ -1,24 +1,34 @@
-//! Writes one log line for each request, after the whole answer was sent or the client has left.
+//! Logs, counts and times each request, after the whole answer was sent or the client has left.
 
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
+use std::time::{Duration, SystemTime};
 
 use backends::{RequestId, X_REQUEST_ID};
 use bytes::Bytes;
-use http::{Method, Response};
+use http::header::{HeaderValue, USER_AGENT};
+use http::request::Parts;
+use http::{Method, Response, Version};
 use http_body::{Body as _, Frame, SizeHint};
 use tokio::time::Instant;
 use tracing::Span;
 
 use crate::Gateway;
+use crate::access_log::Record;
+use crate::metrics::Source;
+use crate::otlp;
 use crate::request::Client;
 use crate::request::ReceivedBytes;
 use gateway_http::{Body, BodyError, content_length};
+use registry::loggable;
 
 /// The status that is logged and counted if the client leaves before the answer. nginx uses the same status.
 const CLIENT_LEFT: u16 = 499;
+
+/// How an answer ended that was sent to its end.
+const WHOLE: &str = "whole";
 
 /// The id of a request, and the span of the work for it.
 pub(super) struct RequestTrace {
@@ -33,18 +43,30 @@ pub(crate) struct Access {
     /// Holds a slot of `limits.requests` until the answer was sent.
     client: Client,
     method: Method,
-    /// The path, escaped for the log.
+    /// The path, without secrets.
     path: String,
     route: &'static str,
     since: Instant,
     received: ReceivedBytes,
+    /// What only the access log needs, if there is one.
+    details: Option<Details>,
     answer: Option<SentAnswer>,
+}
+
+struct Details {
+    version: Version,
+    repository: Option<String>,
+    user_agent: Option<HeaderValue>,
 }
 
 /// An answer that is being sent.
 struct SentAnswer {
     status: u16,
-    cache: String,
+    /// `Cache-Status`.
+    cache: Option<HeaderValue>,
+    source: Source,
+    /// The time to the first byte of the body, or to the head if there is no body.
+    first_byte: Option<Duration>,
     /// The number of body bytes that were sent.
     sent: u64,
     /// The size of the body, if it is known from the body itself or from the headers.
@@ -59,25 +81,31 @@ enum End {
 }
 
 impl Access {
-    /// Starts the record of a request that has just arrived.
+    /// Starts the record of a request that has just arrived. `route` is its name, and the repository that the request
+    /// names.
     pub(super) fn new(
         gateway: &Arc<Gateway>,
         client: &Client,
         trace: RequestTrace,
-        method: &Method,
-        path: &str,
-        route: &'static str,
+        request: &Parts,
+        (route, repository): (&'static str, Option<&str>),
         received: ReceivedBytes,
     ) -> Self {
+        let details = gateway.access_log.is_some().then(|| Details {
+            version: request.version,
+            repository: repository.map(str::to_owned),
+            user_agent: request.headers.get(USER_AGENT).cloned(),
+        });
         Self {
             gateway: Arc::clone(gateway),
             trace,
             client: client.clone(),
-            method: method.clone(),
-            path: path.to_owned(),
+            method: request.method.clone(),
+            path: loggable(request.uri.path()).to_owned(),
             route,
             since: Instant::now(),
             received,
+            details,
             answer: None,
         }
     }
@@ -87,57 +115,107 @@ impl Access {
         response.headers_mut().insert(X_REQUEST_ID, self.trace.id.header().clone());
         let status = response.status().as_u16();
         self.gateway.metrics.answered(self.route, status);
-        let cache = response.headers().get("cache-status").and_then(|value| value.to_str().ok());
-        let cache = cache.unwrap_or("-").to_owned();
+        let cache = response.headers().get("cache-status").cloned();
+        let source = response.extensions().get().copied().unwrap_or(Source::GATEWAY);
         let promised = content_length(response.headers());
         response.map(|body| {
             let end = body.is_end_stream().then_some(End::Whole);
             let size = body.size_hint().exact().or(promised);
-            self.answer = Some(SentAnswer { status, cache, sent: 0, size, end });
+            self.answer = Some(SentAnswer { status, cache, source, first_byte: None, sent: 0, size, end });
+            if body.is_end_stream() {
+                self.first_byte();
+            }
             Body::new(Logged { body, access: self })
         })
+    }
+
+    /// Takes the time to the first byte, once.
+    fn first_byte(&mut self) {
+        if let Some(answer) = self.answer.as_mut().filter(|answer| answer.first_byte.is_none()) {
+            let took = self.since.elapsed();
+            answer.first_byte = Some(took);
+            let times = &self.gateway.metrics.first_byte_times;
+            times.observe(self.route, answer.source, took, &self.trace.id);
+        }
+    }
+
+    /// Writes the line of a request that has ended, into the access log or into the log.
+    fn log(&self, took: Duration, status: u16, sent: u64, end: &'static str) {
+        let answer = self.answer.as_ref();
+        let cache = answer.and_then(|answer| answer.cache.as_ref()?.to_str().ok()).unwrap_or("-");
+        let (id, received) = (&self.trace.id, self.received.load(Ordering::Relaxed));
+        let Some((log, details)) = self.gateway.access_log.as_ref().zip(self.details.as_ref()) else {
+            // The line is logged outside the span, so that the id is in the same field whatever `RUST_LOG` says
+            // about spans.
+            return tracing::info!(
+                target: "access",
+                parent: None,
+                request_id = id.as_str(),
+                client = %self.client.address,
+                method = %self.method,
+                path = self.path,
+                status,
+                cache,
+                received,
+                sent,
+                ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+                end,
+            );
+        };
+        let source = answer.map_or(Source::GATEWAY, |answer| answer.source);
+        log.write(&Record {
+            at: SystemTime::now().checked_sub(took).unwrap_or(SystemTime::UNIX_EPOCH),
+            took,
+            first_byte: answer.and_then(|answer| answer.first_byte),
+            request_id: id.as_str(),
+            trace_id: id.trace(),
+            client: self.client.address,
+            method: &self.method,
+            path: &self.path,
+            version: details.version,
+            user_agent: details.user_agent.as_ref(),
+            status,
+            received,
+            sent,
+            route: self.route,
+            repository: details.repository.as_deref(),
+            source: &self.gateway.metrics.sources.name(source),
+            cache,
+            end,
+        });
     }
 }
 
 impl Drop for Access {
     fn drop(&mut self) {
-        let (status, cache, sent, end) = match &self.answer {
+        let took = self.since.elapsed();
+        let metrics = &self.gateway.metrics;
+        let (status, sent, end) = match &self.answer {
             None => {
-                self.gateway.metrics.answered(self.route, CLIENT_LEFT);
-                (CLIENT_LEFT, "-", 0, "client left before the answer")
+                metrics.answered(self.route, CLIENT_LEFT);
+                (CLIENT_LEFT, 0, "client left before the answer")
             }
             Some(answer) => {
                 let end = match answer.end {
                     // hyper does not poll a body again after its last byte.
-                    _ if answer.size == Some(answer.sent) => "whole",
-                    Some(End::Whole) => "whole",
+                    _ if answer.size == Some(answer.sent) => WHOLE,
+                    Some(End::Whole) => WHOLE,
                     Some(End::Broke) => "broke off",
                     None => "client left",
                 };
-                (answer.status, &*answer.cache, answer.sent, end)
+                (answer.status, answer.sent, end)
             }
         };
-        match end {
-            "broke off" => self.gateway.metrics.answer_cut("gateway"),
-            "client left" => self.gateway.metrics.answer_cut("client"),
+        match (end, &self.answer) {
+            ("broke off", _) => metrics.answer_cut("gateway"),
+            ("client left", _) => metrics.answer_cut("client"),
+            (WHOLE, Some(answer)) => {
+                metrics.request_times.observe(self.route, answer.source, took, &self.trace.id);
+            }
             _ => {}
         }
-        // The line is logged outside the span, so that the id is in the same field whatever `RUST_LOG` says
-        // about spans.
-        tracing::info!(
-            target: "access",
-            parent: None,
-            request_id = self.trace.id.as_str(),
-            client = %self.client.address,
-            method = %self.method,
-            path = self.path,
-            status,
-            cache,
-            received = self.received.load(Ordering::Relaxed),
-            sent,
-            ms = u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX),
-            end,
-        );
+        otlp::end_request(&self.trace.span, &self.trace.id, &self.method, &self.path, status);
+        self.log(took, status, sent, end);
     }
 }
 
@@ -160,6 +238,9 @@ impl http_body::Body for Logged {
         let polled = id.enter(|| span.in_scope(|| Pin::new(&mut this.body).poll_frame(context)));
         let item = ready!(polled);
         let ended = self.body.is_end_stream();
+        if matches!(&item, Some(Ok(_)) | None) {
+            self.access.first_byte();
+        }
         if let Some(answer) = &mut self.access.answer {
             match &item {
                 Some(Ok(frame)) => {

@@ -11,6 +11,7 @@ use tracing::{Instrument as _, Span};
 
 use crate::Gateway;
 use crate::forward;
+use crate::otlp;
 use crate::permissions::{self, Changed};
 use crate::pull;
 use crate::push;
@@ -33,10 +34,13 @@ pub(crate) async fn answer(
     let head = check_head(&request, head_max, limits.headers);
     let id = RequestId::of_request(&mut request.headers);
     let route = Route::parse(&request.method, request.uri.path());
-    let span = spans::request(&id, &route, request.uri.path());
-    let path = loggable(request.uri.path());
+    let repository = spans::repository(&route, request.uri.path());
+    let span = spans::request(&id, &route, repository.as_deref());
+    let id = otlp::join_trace(&span, id, &mut request.headers);
     let trace = RequestTrace { id: id.clone(), span: span.clone() };
-    let access = Access::new(gateway, client, trace, &request.method, path, route.name(), body.received());
+    let name = route.name(&request.method, request.uri.path());
+    let access =
+        Access::new(gateway, client, trace, &request, (name, repository.as_deref()), body.received());
     let answered = dispatch(gateway, head, request, Body::new(body), route, client);
     access.answered(id.scope(answered.instrument(span)).await)
 }
@@ -140,9 +144,8 @@ pub(crate) fn overloaded(
 ) -> Response<Body> {
     let (mut request, body) = request.into_parts();
     let trace = RequestTrace { id: RequestId::of_request(&mut request.headers), span: Span::none() };
-    let (method, path) = (&request.method, loggable(request.uri.path()));
-    let access = Access::new(gateway, client, trace, method, path, "overload", body.received());
-    access.answered(bodiless(method, problem.response()))
+    let access = Access::new(gateway, client, trace, &request, ("overload", None), body.received());
+    access.answered(bodiless(&request.method, problem.response()))
 }
 
 /// Removes the body of an answer to `HEAD`. Over HTTP/2 no other code does so.

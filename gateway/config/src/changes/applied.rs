@@ -25,7 +25,7 @@ impl Applied {
 
 /// The keys whose changes need a restart, each because something that is open depends on it: a socket, a folder or a
 /// database. `registry.kind` decides what everything else means.
-pub const RESTART: [&str; 13] = [
+pub const RESTART: [&str; 18] = [
     "listen",
     "state_dir",
     "journal",
@@ -39,6 +39,11 @@ pub const RESTART: [&str; 13] = [
     "replication.quay_lock",
     "replication.fetch_max",
     "limits.open_files",
+    "access_log.format",
+    "access_log.to",
+    "tracing.otlp.endpoint",
+    "tracing.otlp.headers_file",
+    "tracing.otlp.sample",
 ];
 
 /// The keys whose changes a reload applies.

@@ -23,6 +23,8 @@ impl Settings {
         self.journal = running.journal.clone();
         self.cache = running.cache.clone();
         self.admin.listen = running.admin.listen;
+        self.access_log = running.access_log.clone();
+        self.otlp = running.otlp.clone();
         self.limits.open_files = running.limits.open_files;
         self.replication.fetch_max = running.replication.fetch_max;
         match (&mut self.replication.placements, &running.replication.placements) {

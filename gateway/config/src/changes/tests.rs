@@ -37,9 +37,13 @@ fn load(file: &str, variables: Variables<'_>) -> Settings {
     write("gateway.yaml", file);
     write("quay.yaml", QUAY);
     write("other.yaml", &QUAY.replace("quay.example.com", "registry.example.com"));
-    for (name, text) in
-        [("a", "a_long_enough_text_of_a"), ("b", "a_long_enough_text_of_b"), ("c", "c"), ("d", "d")]
-    {
+    for (name, text) in [
+        ("a", "a_long_enough_text_of_a"),
+        ("b", "a_long_enough_text_of_b"),
+        ("c", "c"),
+        ("d", "d"),
+        ("headers", "A: hunter2"),
+    ] {
         write(name, text);
     }
     let variables = variables.iter().map(|(key, value)| {
@@ -93,6 +97,11 @@ const SAMPLES: &[(&str, Variables<'static>, Variables<'static>)] = &[
     (GATEWAY, &[], &[("admin.listen", "127.0.0.1:2")]),
     (GATEWAY, &[], &[("admin.hosts", "[admin.example.com]")]),
     (GATEWAY, &[], &[("admin.token_file", "a")]),
+    (GATEWAY, &[], &[("access_log.format", "combined")]),
+    (GATEWAY, &[], &[("access_log.to", "access.log")]),
+    (GATEWAY, &[], &[("tracing.otlp.endpoint", "http://collector:4318")]),
+    (GATEWAY, &[("tracing.otlp.endpoint", "http://collector:4318")], &[("tracing.otlp.headers_file", "headers")]),
+    (GATEWAY, &[("tracing.otlp.endpoint", "http://collector:4318")], &[("tracing.otlp.sample", "0.5")]),
     (GATEWAY, &[], &[("trusted_proxies", "[10.0.0.0/8]")]),
     (GATEWAY, &[("trusted_proxies", "[10.0.0.0/8]")], &[("proxy_protocol", "true")]),
     (GATEWAY, &[], &[("replication.accept_orphans", "true")]),

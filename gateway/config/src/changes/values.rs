@@ -10,8 +10,8 @@ use replication::{Limits, LimitsByZone, Verify, Window};
 
 use super::shown::{Shown as _, size};
 use crate::{
-    AdminSettings, CacheSettings, Instance, JournalSettings, NamedZone, Placements, ReplicationSettings,
-    Settings, TlsSettings,
+    AccessLogSettings, AccessLogTarget, AdminSettings, CacheSettings, Instance, JournalSettings, NamedZone,
+    OtlpSettings, Placements, ReplicationSettings, Settings, TlsSettings,
 };
 
 /// One value.
@@ -91,6 +91,8 @@ pub(super) fn values(settings: &Settings) -> BTreeMap<String, ConfigValue> {
         replication,
         cache,
         admin,
+        access_log,
+        otlp,
         trusted_proxies,
         proxy_protocol,
         limits,
@@ -137,6 +139,20 @@ pub(super) fn values(settings: &Settings) -> BTreeMap<String, ConfigValue> {
     values.add_list("admin.hosts", hosts);
     if let Some(token) = token {
         values.add_secret("admin.token_file", token.clone());
+    }
+    if let Some(AccessLogSettings { format, to }) = access_log {
+        values.add("access_log.format", format!("{format:?}").to_lowercase());
+        match to {
+            AccessLogTarget::Stdout => values.add("access_log.to", "stdout"),
+            AccessLogTarget::File(path) => values.add("access_log.to", path.display()),
+        }
+    }
+    if let Some(OtlpSettings { endpoint, headers, sample }) = otlp {
+        values.add("tracing.otlp.endpoint", endpoint);
+        let lines: Vec<_> =
+            headers.iter().map(|(name, value)| format!("{name}: {}", value.reveal())).collect();
+        values.add_secret("tracing.otlp.headers_file", Secret::new(lines.join("\n")));
+        values.add("tracing.otlp.sample", sample);
     }
     values.add_list("trusted_proxies", trusted_proxies);
     values.add("proxy_protocol", proxy_protocol);

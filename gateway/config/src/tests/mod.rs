@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use super::*;
 
 mod instances;
+mod logs;
 mod replication;
 
 const QUAY: &str = r"
