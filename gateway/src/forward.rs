@@ -102,6 +102,5 @@ pub(crate) fn relay(gateway: &Gateway, answer: Answer, client: &Client) -> Respo
     *response.status_mut() = parts.status;
     *response.headers_mut() = end_to_end(&parts.headers);
     gateway.names.rewrite(response.headers_mut(), &client.dialled);
-    response.extensions_mut().insert(Source::REGISTRY);
-    response
+    Source::REGISTRY.of(response)
 }

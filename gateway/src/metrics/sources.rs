@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use http::Response;
 use zone_router::Zone;
 
 /// The names of the sources that every gateway has. The zones follow.
 const FIXED: [&str; 4] = ["gateway", "registry", "hit", "registry-redirect"];
 
-/// Where an answer comes from. A handler puts it into the extensions of its answer; without it, the answer is the
-/// gateway's own.
+/// Where an answer comes from. It is in the extensions of the answer; without it, the answer is the gateway's own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Source(usize);
 
@@ -20,6 +20,12 @@ impl Source {
     pub(crate) const REGISTRY: Self = Self(1);
     /// The cache.
     pub(crate) const HIT: Self = Self(2);
+
+    /// Records that an answer comes from here.
+    pub(crate) fn of<B>(self, mut response: Response<B>) -> Response<B> {
+        response.extensions_mut().insert(self);
+        response
+    }
 
     /// The number of the source, below [`Sources::len`].
     pub(super) fn index(self) -> usize {

@@ -77,7 +77,7 @@ impl Pull<'_> {
         let expected = self.gateway.sizes.proven(&self.blob.digest).or(granted.size);
         let answer = Answerer::new(self.blob.digest, &self.request.headers, granted.headers);
         if answer.client_has_it() {
-            return Ok(self.from_cache_or_none(answer.not_modified(self.held())));
+            return Ok(self.with_source_of_head(answer.not_modified(self.held())));
         }
         if self.request.method == Method::HEAD {
             return self.head(&answer, expected).await;
@@ -132,7 +132,7 @@ impl Pull<'_> {
             None => self.size_elsewhere().await,
         };
         match size {
-            Some(size) => Ok(self.from_cache_or_none(answer.head(size, self.held()))),
+            Some(size) => Ok(self.with_source_of_head(answer.head(size, self.held()))),
             None => self.registrys_answer().await,
         }
     }
@@ -143,12 +143,10 @@ impl Pull<'_> {
         if held { HELD } else { "fwd=miss" }
     }
 
-    /// An answer without a body, which comes from the cache if the cache has the blob.
-    fn from_cache_or_none(&self, response: Response<Body>) -> Response<Body> {
-        match self.held() == HELD {
-            true => from(response, Source::HIT),
-            false => response,
-        }
+    /// Records where an answer without a body comes from: the cache, if it has the blob.
+    fn with_source_of_head(&self, response: Response<Body>) -> Response<Body> {
+        let source = if self.held() == HELD { Source::HIT } else { Source::GATEWAY };
+        source.of(response)
     }
 
     /// The size according to the cache or a zone.
@@ -178,7 +176,7 @@ impl Pull<'_> {
 
     fn hit(&self, answer: &Answerer, blob: CachedBlob, expected: Option<u64>) -> Response<Body> {
         self.contradicted(expected.unwrap_or(blob.size), blob.size);
-        from(answer.file(blob, HELD), self.gateway.metrics.blob_answered(HELD))
+        self.gateway.metrics.blob_answered(HELD).of(answer.file(blob, HELD))
     }
 
     /// Serves the blob from the zones, through the cache if it keeps the blob. If no zone has it, uses the
@@ -319,7 +317,7 @@ impl Pull<'_> {
         let size = follower.size();
         let (router, blob) = (Arc::clone(&self.gateway.router), self.blob.clone());
         let body = |range| Body::stream(fill::follow(follower, range, router, blob));
-        from(answer.bytes(size, body, &status), source)
+        source.of(answer.bytes(size, body, &status))
     }
 
     /// Streams a blob that is not kept to this client only. For a part, the whole blob is read. If too many
@@ -328,7 +326,7 @@ impl Pull<'_> {
     fn bypass(&self, answer: &Answerer, opened: Opened, reason: BypassReason) -> Response<Body> {
         spans::note_source(&opened.from);
         let source = self.gateway.metrics.blob_answered(&opened.from);
-        from(self.bypassed(answer, opened, reason), source)
+        source.of(self.bypassed(answer, opened, reason))
     }
 
     fn bypassed(&self, answer: &Answerer, opened: Opened, reason: BypassReason) -> Response<Body> {
@@ -377,12 +375,6 @@ impl Pull<'_> {
             Ok(Opened { from: format!("zone={}", reading.zone).into(), body })
         }
     }
-}
-
-/// Records where an answer comes from.
-fn from(mut response: Response<Body>, source: Source) -> Response<Body> {
-    response.extensions_mut().insert(source);
-    response
 }
 
 fn no_first_byte() -> Problem {
