@@ -16,6 +16,7 @@ use crate::index_manifests::QueuedManifests;
 use crate::metrics::ContradictedSizes;
 use crate::metrics::Metrics;
 use crate::permissions::Permissions;
+use crate::traffic::Traffic;
 use blob_cache::Cache;
 use certificates::ServerTls;
 use config::{RegistryKind, Settings};
@@ -54,6 +55,8 @@ pub struct Gateway {
     pub(crate) repairs: ReadRepairs,
     pub(crate) fanout: FanOut,
     pub(crate) metrics: Metrics,
+    /// What clients got.
+    pub(crate) traffic: Traffic,
     /// The latest sample of the queue of copies.
     pub(crate) sampler: Arc<Sampler>,
     /// `limits.connections`.

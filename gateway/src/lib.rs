@@ -18,6 +18,7 @@ mod route;
 mod server;
 mod spans;
 mod sweep;
+mod traffic;
 
 pub use app::{App, Reloader, authority, rehearse};
 pub use gateway::Gateway;

@@ -5,17 +5,21 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use backends::{Digest, Secret};
 use http::StatusCode;
-use serde::Serialize;
+use http::header::CONTENT_TYPE;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use url::Url;
 
 use crate::queue::SweepReport;
 use crate::queue::{Add, Added, Changed, JobReport, Park, QueueReport, Retry};
-use crate::zones::ZonesReport;
+use crate::zones::{DrainReport, ZonesReport};
 
 /// The header of every command. A browser does not send it to another site without asking that site first, so the
 /// admin API accepts only requests that have it.
 pub const COMMAND_HEADER: &str = "quay-gateway-command";
+
+/// Where the API is. Health probes and metrics are at the root.
+const API: &str = "api/v1/";
 
 /// The timeout of a request. The admin API may have to read the journal.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -35,7 +39,8 @@ pub struct RawAnswer {
 #[derive(Debug)]
 pub struct AdminClient {
     client: reqwest::Client,
-    base: Url,
+    /// The root. Ends with a slash.
+    root: Url,
     /// The bearer token of commands, if the gateway requires one.
     token: Option<Secret>,
 }
@@ -54,7 +59,7 @@ impl AdminClient {
             ip if ip.is_unspecified() => (std::net::Ipv6Addr::LOCALHOST, address.port()).into(),
             _ => address,
         };
-        Ok(Self { client, base: format!("http://{address}/").parse()?, token })
+        Ok(Self { client, root: format!("http://{address}/").parse()?, token })
     }
 
     /// The state of the gateway's zones.
@@ -71,9 +76,9 @@ impl AdminClient {
     /// The gateway cannot be reached, or refuses the request.
     pub async fn add(&self, add: &Add) -> anyhow::Result<Added> {
         match self.post("queue/add", add).await? {
-            (StatusCode::TOO_MANY_REQUESTS, body) => Ok(Added::Full(body_text(&body))),
+            (StatusCode::TOO_MANY_REQUESTS, body) => Ok(Added::Full(error_text(&body))),
             (status, _) if status.is_success() => Ok(Added::Queued),
-            (_, body) => bail!("{}", body_text(&body)),
+            (_, body) => bail!("{}", error_text(&body)),
         }
     }
 
@@ -129,7 +134,7 @@ impl AdminClient {
     pub async fn begin_sweep(&self) -> anyhow::Result<SweepReport> {
         match self.post("queue/sweep", &()).await? {
             (status, body) if status.is_success() => parse(&body),
-            (_, body) => bail!("{}", body_text(&body)),
+            (_, body) => bail!("{}", error_text(&body)),
         }
     }
 
@@ -152,7 +157,7 @@ impl AdminClient {
     async fn change<T: Serialize + Sync>(&self, path: &str, body: &T) -> anyhow::Result<Changed> {
         match self.post(path, body).await? {
             (status, body) if status.is_success() => parse(&body),
-            (_, body) => bail!("{}", body_text(&body)),
+            (_, body) => bail!("{}", error_text(&body)),
         }
     }
 
@@ -160,21 +165,21 @@ impl AdminClient {
     ///
     /// # Errors
     /// The gateway cannot be reached, or refuses the request.
-    pub async fn drain(&self, zone: &str, drain: bool) -> anyhow::Result<()> {
-        let mut url = self.base.clone();
+    pub async fn drain(&self, zone: &str, drain: bool) -> anyhow::Result<DrainReport> {
+        let mut url = self.api("zones")?;
         if let Ok(mut path) = url.path_segments_mut() {
-            path.clear().extend(["zones", zone, if drain { "drain" } else { "undrain" }]);
+            path.extend([zone, if drain { "drain" } else { "undrain" }]);
         }
         let answer = self.command(url).send().await;
-        self.success_body(answer).await.map(drop)
+        parse(&self.success_body(answer).await?)
     }
 
-    /// Sends a GET request and parses its JSON answer.
+    /// Sends a GET request below the API's prefix and parses its JSON answer.
     ///
     /// # Errors
     /// The gateway cannot be reached, refuses, or sends an unexpected answer.
     pub async fn get<T: DeserializeOwned>(&self, path: &str, query: &[(&str, String)]) -> anyhow::Result<T> {
-        let mut url = self.base.join(path)?;
+        let mut url = self.api(path)?;
         if !query.is_empty() {
             url.query_pairs_mut().extend_pairs(query);
         }
@@ -182,12 +187,12 @@ impl AdminClient {
         parse(&self.success_body(answer).await?)
     }
 
-    /// Sends a GET request and returns its answer, of which `max` bytes at most are read.
+    /// Sends a GET request for a path of the root and returns its answer, of which `max` bytes at most are read.
     ///
     /// # Errors
     /// The gateway cannot be reached, or its answer ends early.
     pub async fn raw(&self, path: &str, max: usize) -> anyhow::Result<RawAnswer> {
-        let answer = self.client.get(self.base.join(path)?).send().await;
+        let answer = self.client.get(self.root.join(path)?).send().await;
         let mut answer = answer.with_context(|| self.unreachable())?;
         let (status, mut body, mut is_cut) = (answer.status(), Vec::new(), false);
         while let Some(piece) = answer.chunk().await? {
@@ -201,7 +206,7 @@ impl AdminClient {
         Ok(RawAnswer { status, body, is_cut })
     }
 
-    /// Sends a command and returns the status and the body of its answer.
+    /// Sends a command below the API's prefix and returns the status and the body of its answer.
     ///
     /// # Errors
     /// The gateway cannot be reached.
@@ -211,10 +216,14 @@ impl AdminClient {
         body: &T,
     ) -> anyhow::Result<(StatusCode, bytes::Bytes)> {
         let body = serde_json::to_vec(body)?;
-        let url = self.base.join(path)?;
-        let answer = self.command(url).body(body).send().await;
+        let command = self.command(self.api(path)?).header(CONTENT_TYPE, "application/json");
+        let answer = command.body(body).send().await;
         let answer = answer.with_context(|| self.unreachable())?;
         Ok((answer.status(), answer.bytes().await?))
+    }
+
+    fn api(&self, path: &str) -> anyhow::Result<Url> {
+        Ok(self.root.join(API)?.join(path)?)
     }
 
     fn command(&self, url: Url) -> reqwest::RequestBuilder {
@@ -230,13 +239,13 @@ impl AdminClient {
         let status = answer.status();
         let body = answer.bytes().await?;
         if !status.is_success() {
-            bail!("{}", body_text(&body));
+            bail!("{}", error_text(&body));
         }
         Ok(body)
     }
 
     fn unreachable(&self) -> String {
-        format!("no gateway answers at {}: check that it runs, and that this is its admin.listen", self.base)
+        format!("no gateway answers at {}: check that it runs, and that this is its admin.listen", self.root)
     }
 }
 
@@ -248,7 +257,14 @@ pub fn parse<T: DeserializeOwned>(body: &[u8]) -> anyhow::Result<T> {
     serde_json::from_slice(body).context("unexpected answer: the gateway may be of another version")
 }
 
-/// The text of a body.
-pub fn body_text(body: &[u8]) -> String {
-    String::from_utf8_lossy(body).trim_end().to_owned()
+/// The text of an error: the detail of a problem (RFC 9457), or else the body as it is.
+fn error_text(body: &[u8]) -> String {
+    #[derive(Deserialize)]
+    struct Problem {
+        detail: String,
+    }
+    match serde_json::from_slice::<Problem>(body) {
+        Ok(problem) => problem.detail,
+        Err(_) => String::from_utf8_lossy(body).trim_end().to_owned(),
+    }
 }

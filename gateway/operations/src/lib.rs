@@ -9,6 +9,7 @@ pub mod clients;
 pub mod csv;
 pub mod queue;
 pub mod records;
+pub mod reports;
 pub mod support_bundle;
 mod table;
 pub mod zones;

@@ -46,6 +46,17 @@ pub(super) enum Refusal {
 }
 
 impl Refusal {
+    /// A word for programs.
+    pub(super) fn code(self) -> &'static str {
+        match self {
+            Self::Host => "unknown_host",
+            Self::Origin => "foreign_origin",
+            Self::NoCommand => "no_command_header",
+            Self::Elsewhere => "no_commands_here",
+            Self::Token => "wrong_token",
+        }
+    }
+
     pub(super) fn status(self) -> StatusCode {
         match self {
             Self::Token => StatusCode::UNAUTHORIZED,

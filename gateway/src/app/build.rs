@@ -30,6 +30,7 @@ use crate::index_manifests::QueuedManifests;
 use crate::metrics::{ContradictedSizes, Metrics};
 use crate::permissions::Permissions;
 use crate::server;
+use crate::traffic::Traffic;
 
 /// The journal's file in `state_dir`, if the journal is an SQLite file.
 const JOURNAL: &str = "journal.sqlite";
@@ -94,6 +95,7 @@ pub(super) async fn gateway(
         bypass_parts: Pool::fixed("whole reads for a part of a blob that is not kept", BYPASS_PARTS_MAX, 0),
         cache,
         metrics,
+        traffic: Traffic::default(),
         sampler: Arc::new(Sampler::new(fanout.clone(), home.as_ref(), &targets)),
         sweep: Arc::default(),
         router,

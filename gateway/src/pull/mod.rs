@@ -25,6 +25,7 @@ use crate::spans;
 use blob_cache::{BypassReason, CachedBlob, Follower, Lookup, NoFill, part_of};
 use gateway_http::{Body, Problem};
 use limits::memory::{BLOB_READ, Reservation, Use};
+use operations::reports::HIT;
 use registry::upstream::Purpose;
 
 /// How many fills a client joins or starts if they break before their first byte.
@@ -166,8 +167,7 @@ impl Pull<'_> {
 
     fn hit(&self, answer: &Answerer, blob: CachedBlob, expected: Option<u64>) -> Response<Body> {
         self.contradicted(expected.unwrap_or(blob.size), blob.size);
-        self.gateway.metrics.blob_answered("hit");
-        answer.file(blob, "hit")
+        self.counted(HIT, answer.file(blob, HIT))
     }
 
     /// Serves the blob from the zones, through the cache if it keeps the blob. If no zone has it, uses the
@@ -293,16 +293,28 @@ impl Pull<'_> {
     fn serve(&self, answer: &Answerer, served: Served, expected: Option<u64>) -> Response<Body> {
         match served {
             Served::Hit(blob) => self.hit(answer, blob, expected),
-            Served::Follow { follower, joined } => self.follow(answer, follower, joined),
-            Served::Bypass(opened, reason) => self.bypass(answer, opened, reason),
+            Served::Follow { follower, joined } => {
+                let from = Arc::clone(follower.source());
+                self.counted(&from, self.follow(answer, follower, joined))
+            }
+            Served::Bypass(opened, reason) => {
+                let from = Arc::clone(&opened.from);
+                self.counted(&from, self.bypass(answer, opened, reason))
+            }
         }
+    }
+
+    /// Counts an answer by where its body comes from.
+    fn counted(&self, source: &str, mut response: Response<Body>) -> Response<Body> {
+        self.gateway.metrics.blob_answered(source);
+        response.extensions_mut().insert(self.gateway.traffic.begun(source));
+        response
     }
 
     /// Reads behind a fill. The answer for a part is sent at once, and its bytes follow as they arrive.
     fn follow(&self, answer: &Answerer, follower: Follower, joined: bool) -> Response<Body> {
         let from = Arc::clone(follower.source());
         spans::note_source(&from);
-        self.gateway.metrics.blob_answered(&from);
         let collapsed = if joined { "; collapsed" } else { "" };
         let status = format!("fwd=miss{collapsed}; stored; detail=\"{from}\"");
         let size = follower.size();
@@ -316,7 +328,6 @@ impl Pull<'_> {
     fn bypass(&self, answer: &Answerer, opened: Opened, reason: BypassReason) -> Response<Body> {
         let Opened { from, body: whole } = opened;
         spans::note_source(&from);
-        self.gateway.metrics.blob_answered(&from);
         let status = format!("fwd=miss; detail=\"{from}, not stored: {}\"", reason.as_str());
         let Some(size) = whole.size() else {
             return answer.unsized_whole(

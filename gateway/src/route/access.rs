@@ -15,6 +15,7 @@ use tracing::Span;
 use crate::Gateway;
 use crate::request::Client;
 use crate::request::ReceivedBytes;
+use crate::traffic::SourceTally;
 use gateway_http::{Body, BodyError, content_length};
 
 /// The status that is logged and counted if the client leaves before the answer. nginx uses the same status.
@@ -45,6 +46,8 @@ pub(crate) struct Access {
 struct SentAnswer {
     status: u16,
     cache: String,
+    /// The counts of where the body comes from, if it is that of a blob.
+    source: Option<SourceTally>,
     /// The number of body bytes that were sent.
     sent: u64,
     /// The size of the body, if it is known from the body itself or from the headers.
@@ -87,13 +90,15 @@ impl Access {
         response.headers_mut().insert(X_REQUEST_ID, self.trace.id.header().clone());
         let status = response.status().as_u16();
         self.gateway.metrics.answered(self.route, status);
+        self.gateway.traffic.answered();
+        let source = response.extensions_mut().remove();
         let cache = response.headers().get("cache-status").and_then(|value| value.to_str().ok());
         let cache = cache.unwrap_or("-").to_owned();
         let promised = content_length(response.headers());
         response.map(|body| {
             let end = body.is_end_stream().then_some(End::Whole);
             let size = body.size_hint().exact().or(promised);
-            self.answer = Some(SentAnswer { status, cache, sent: 0, size, end });
+            self.answer = Some(SentAnswer { status, cache, source, sent: 0, size, end });
             Body::new(Logged { body, access: self })
         })
     }
@@ -163,7 +168,11 @@ impl http_body::Body for Logged {
         if let Some(answer) = &mut self.access.answer {
             match &item {
                 Some(Ok(frame)) => {
-                    answer.sent += frame.data_ref().map_or(0, |data| data.len() as u64);
+                    let bytes = frame.data_ref().map_or(0, Bytes::len);
+                    answer.sent += bytes as u64;
+                    if let Some(source) = &answer.source {
+                        source.sent(bytes);
+                    }
                     if ended {
                         answer.end = Some(End::Whole);
                     }
