@@ -8,6 +8,7 @@ use replication::FanOut;
 use tokio_util::task::TaskTracker;
 use zone_router::{Blob, Router, Verified};
 
+use crate::admin::{LatestCensus, Live};
 use crate::copies::ReadRepairs;
 use crate::copies::Sampler;
 use crate::copies::SweepProgress;
@@ -57,6 +58,10 @@ pub struct Gateway {
     pub(crate) metrics: Metrics,
     /// What clients got.
     pub(crate) traffic: Traffic,
+    /// The blobs of the cache that stood out lately.
+    pub(crate) census: LatestCensus,
+    /// What happens now, for those who watch.
+    pub(crate) live: Arc<Live>,
     /// The latest sample of the queue of copies.
     pub(crate) sampler: Arc<Sampler>,
     /// `limits.connections`.

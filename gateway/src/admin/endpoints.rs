@@ -5,7 +5,7 @@ use hyper::body::Incoming;
 
 use super::answer::Answer;
 use super::routes::{Endpoint, Route};
-use super::{body, cache, certificates, openapi, probes, queue, status, traffic, zones};
+use super::{body, cache, cache_blobs, certificates, live, openapi, probes, queue, status, traffic, zones};
 use crate::Gateway;
 
 /// Answers a request that may be answered. `parameter` is the segment of the path that stands for `{name}`.
@@ -25,6 +25,8 @@ pub(super) async fn answer(
         Endpoint::OpenApi => openapi::openapi(),
         Endpoint::Status => status::status(gateway).await,
         Endpoint::Cache => cache::cache(gateway),
+        Endpoint::CacheBlobs => cache_blobs::cache_blobs(gateway).await,
+        Endpoint::Live => live::subscribe(gateway),
         Endpoint::Certificates => certificates::certificates(gateway),
         Endpoint::Traffic => traffic::traffic(gateway),
         Endpoint::Zones => zones::zones(gateway).await,

@@ -1,13 +1,17 @@
 //! The admin API for operators: health, metrics, zones, and the progress of copies. Plain HTTP, by default on
-//! loopback. It never shows a secret. [`access`] decides who may read and who may give commands.
+//! loopback. It never shows a secret. [`access`] decides who may read and who may give commands. [`page`] is the web
+//! page, and [`live`] is its stream.
 
 mod access;
 mod answer;
 mod body;
 mod cache;
+mod cache_blobs;
 mod certificates;
 mod endpoints;
+mod live;
 mod openapi;
+mod page;
 mod probes;
 mod problem;
 mod queue;
@@ -33,6 +37,8 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use self::access::Endpoints;
+pub(crate) use self::cache_blobs::LatestCensus;
+pub(crate) use self::live::{EndedRequest, Live, WatchedRequest, run as watch};
 use self::problem::Problem;
 use self::routes::{Access, Found, Route};
 use crate::Gateway;
@@ -105,6 +111,10 @@ async fn answer(
 ) -> Response<Body> {
     let (request, body) = request.into_parts();
     let settings = &gateway.settings.admin;
+    if let Some(file) = page::answer(&request) {
+        let shown = access::may_read(settings, ends, &request).map_err(Problem::from);
+        return shown.map_or_else(Problem::response, |()| file);
+    }
     let done = match allowed(settings, ends, &request) {
         Ok((route, parameter)) => {
             endpoints::answer(gateway, route, parameter, &request, body, is_draining).await

@@ -23,6 +23,7 @@ use tokio_util::task::TaskTracker;
 use zone_router::{PerZone, Policy, RoutedZone, Router, Zone};
 
 use crate::Gateway;
+use crate::admin::{LatestCensus, Live};
 use crate::copies::{Quay, ReadRepairs, Sampler, Spool};
 use crate::drains::DrainStates;
 use crate::gateway::BYPASS_PARTS_MAX;
@@ -64,6 +65,8 @@ pub(super) async fn gateway(
     let router = Arc::new(Router::with(routed, settings.routing));
     let drains = DrainStates::open(Arc::clone(&router), policies, &settings.state_dir);
     let drains = Arc::new(drains.context("state_dir cannot be used")?);
+    let live = Arc::new(Live::new());
+    router.observe_turns(Arc::clone(&live) as _);
     router.start(stop);
     upstream.start(stop);
     let metrics = Metrics::new(&zones);
@@ -97,6 +100,8 @@ pub(super) async fn gateway(
         metrics,
         traffic: Traffic::default(),
         sampler: Arc::new(Sampler::new(fanout.clone(), home.as_ref(), &targets)),
+        census: LatestCensus::default(),
+        live,
         sweep: Arc::default(),
         router,
         drains,

@@ -128,6 +128,7 @@ impl App {
         let (draining, stop) = (shutdown.clone(), stop_admin.clone());
         let admin =
             tokio::spawn(admin::serve(Arc::clone(&self.gateway), self.admin_listener, draining, stop));
+        tokio::spawn(admin::watch(Arc::clone(&self.gateway), stop_admin.clone()));
         tokio::spawn(copies::sample(Arc::clone(&self.gateway.sampler), self.stop_copies.clone()));
         tokio::spawn(memory::give_back(self.gateway.memory.clone(), self.stop_copies.clone()));
         let follows = certificates::follow(Arc::clone(&self.gateway.server_tls));

@@ -203,6 +203,11 @@ impl Metrics {
         self.pushes_not_queued.inc();
     }
 
+    /// The number of pushes whose copies could not be queued.
+    pub(crate) fn pushes_not_queued(&self) -> u64 {
+        self.pushes_not_queued.get()
+    }
+
     pub(crate) fn swept(&self, at: SystemTime) {
         let seconds = at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         self.sweep_finished.set(i64::try_from(seconds).unwrap_or(i64::MAX));

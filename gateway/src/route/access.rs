@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use tracing::Span;
 
 use crate::Gateway;
+use crate::admin::{EndedRequest, WatchedRequest};
 use crate::request::Client;
 use crate::request::ReceivedBytes;
 use crate::traffic::SourceTally;
@@ -25,6 +26,8 @@ const CLIENT_LEFT: u16 = 499;
 pub(super) struct RequestTrace {
     pub(super) id: RequestId,
     pub(super) span: Span,
+    /// Present if somebody watches requests.
+    pub(super) watched: Option<WatchedRequest>,
 }
 
 /// A request in progress. It is logged and counted exactly once, however it ends.
@@ -127,6 +130,23 @@ impl Drop for Access {
             "client left" => self.gateway.metrics.answer_cut("client"),
             _ => {}
         }
+        let (received, elapsed) = (self.received.load(Ordering::Relaxed), self.since.elapsed());
+        let milliseconds = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
+        if let Some(watched) = self.trace.watched.take() {
+            watched.ended(&EndedRequest {
+                id: self.trace.id.as_str(),
+                client: self.client.address,
+                method: self.method.as_str(),
+                path: &self.path,
+                route: self.route,
+                status,
+                cache,
+                received,
+                sent,
+                milliseconds,
+                end,
+            });
+        }
         // The line is logged outside the span, so that the id is in the same field whatever `RUST_LOG` says
         // about spans.
         tracing::info!(
@@ -138,9 +158,9 @@ impl Drop for Access {
             path = self.path,
             status,
             cache,
-            received = self.received.load(Ordering::Relaxed),
+            received,
             sent,
-            ms = u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX),
+            ms = milliseconds,
             end,
         );
     }
@@ -161,7 +181,7 @@ impl http_body::Body for Logged {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = &mut *self;
         // Events at a zone while the body is sent belong to this request too.
-        let RequestTrace { id, span } = &this.access.trace;
+        let RequestTrace { id, span, .. } = &this.access.trace;
         let polled = id.enter(|| span.in_scope(|| Pin::new(&mut this.body).poll_frame(context)));
         let item = ready!(polled);
         let ended = self.body.is_end_stream();

@@ -35,7 +35,8 @@ pub(crate) async fn answer(
     let route = Route::parse(&request.method, request.uri.path());
     let span = spans::request(&id, &route, request.uri.path());
     let path = loggable(request.uri.path());
-    let trace = RequestTrace { id: id.clone(), span: span.clone() };
+    let watched = gateway.live.begin(&route);
+    let trace = RequestTrace { id: id.clone(), span: span.clone(), watched };
     let access = Access::new(gateway, client, trace, &request.method, path, route.name(), body.received());
     let answered = dispatch(gateway, head, request, Body::new(body), route, client);
     access.answered(id.scope(answered.instrument(span)).await)
@@ -139,7 +140,8 @@ pub(crate) fn overloaded(
     problem: &Problem,
 ) -> Response<Body> {
     let (mut request, body) = request.into_parts();
-    let trace = RequestTrace { id: RequestId::of_request(&mut request.headers), span: Span::none() };
+    let watched = gateway.live.begin(&Route::Forward);
+    let trace = RequestTrace { id: RequestId::of_request(&mut request.headers), span: Span::none(), watched };
     let (method, path) = (&request.method, loggable(request.uri.path()));
     let access = Access::new(gateway, client, trace, method, path, "overload", body.received());
     access.answered(bodiless(method, problem.response()))
