@@ -1,0 +1,6 @@
+//! The admin API, as its OpenAPI document describes it.
+
+mod answers;
+mod document;
+mod fixture;
+mod schemathesis;
