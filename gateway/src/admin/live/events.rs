@@ -54,7 +54,10 @@ mod tests {
     fn the_oldest_go_first() {
         let mut events = Events::default();
         for at in 0..EVENTS_MAX as u64 + 5 {
-            events.add(Change { level: Level::Info, kind: "zone", subject: "a".into(), text: String::new() }, at);
+            events.add(
+                Change { level: Level::Info, kind: "zone", subject: "a".into(), text: String::new() },
+                at,
+            );
         }
         let ids: Vec<_> = events.all().map(|event| event.id).collect();
         assert_eq!((ids.len(), ids.first()), (EVENTS_MAX, Some(&5)));

@@ -127,7 +127,7 @@ pub(super) fn changes(before: &State, now: &State) -> Vec<Change> {
     }
     let lost = now.pushes_not_queued.saturating_sub(before.pushes_not_queued);
     if lost > 0 {
-        let text = format!("{lost} pushes were acknowledged whose copies are not queued: push them again");
+        let text = format!("pushes whose copies are not queued: {lost}; push them again");
         changes.push(about(Level::Critical, "push", text));
     }
     match (before.journal_refuses, now.journal_refuses) {
@@ -169,7 +169,7 @@ fn zone_changes(before: &ZoneState, now: &ZoneState) -> Vec<Change> {
     }
     let wrong = now.wrong_bytes.saturating_sub(before.wrong_bytes);
     if wrong > 0 {
-        let text = format!("{name} gave wrong bytes for {wrong} blobs: they were cut before their end");
+        let text = format!("{name} gave wrong bytes; blobs that were cut before their end: {wrong}");
         changes.push(change(Level::Critical, "bytes", text));
     }
     changes
@@ -192,7 +192,10 @@ fn instance_change(before: &InstanceState, now: &InstanceState) -> Option<Change
             "closed" => (Level::Good, format!("instance {name} is in use")),
             "open" => (
                 Level::Critical,
-                format!("instance {name} is out of use: {}", now.why.as_deref().unwrap_or("no reason is known")),
+                format!(
+                    "instance {name} is out of use: {}",
+                    now.why.as_deref().unwrap_or("no reason is known")
+                ),
             ),
             _ => (Level::Warning, format!("instance {name} answers probes again")),
         },
@@ -224,7 +227,10 @@ mod tests {
     fn instance(state: &'static str, uploads: &'static str) -> State {
         let (name, zone) = (Arc::from("q"), Arc::from("a"));
         let why = Some("refused".to_owned());
-        State { registry: vec![InstanceState { name, zone, state, why, uploads, errors: 0 }], ..State::default() }
+        State {
+            registry: vec![InstanceState { name, zone, state, why, uploads, errors: 0 }],
+            ..State::default()
+        }
     }
 
     fn told(before: &State, now: &State) -> Vec<(Level, &'static str, String)> {

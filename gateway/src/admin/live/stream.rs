@@ -28,7 +28,8 @@ pub(in crate::admin) fn subscribe(gateway: &Gateway) -> Answer {
     })?;
     // Subscribed first: an event in between comes twice, and is not missed. Each has an id.
     let frames = gateway.live.frames.subscribe();
-    let mut first = vec![Bytes::from_static(RECONNECT.as_bytes()), frame("snapshot", &snapshot::snapshot(gateway))];
+    let mut first =
+        vec![Bytes::from_static(RECONNECT.as_bytes()), frame("snapshot", &snapshot::snapshot(gateway))];
     first.extend(gateway.live.events.lock().all().map(|event| frame("event", event)));
     let mut response = Response::new(body(seat, first, frames));
     let headers = response.headers_mut();

@@ -33,6 +33,9 @@ export function ms(value) {
   return `${value >= 100 ? value.toFixed(0) : value >= 10 ? value.toFixed(1) : value.toFixed(2)} ms`;
 }
 
+/** How long a request took, which is known in whole milliseconds. */
+export const took = (value) => (value < 1 ? "< 1 ms" : value < 10_000 ? `${value} ms` : `${(value / 1000).toFixed(1)} s`);
+
 /** Seconds. `null` is a dash. */
 export function seconds(value) {
   if (value == null) return "–";

@@ -79,7 +79,7 @@ function listen() {
   on("missed", ({ frames }) => requests.missed(frames));
   stream.addEventListener("error", () => {
     if (stream.readyState === EventSource.CLOSED) {
-      link("refused", "refused: too many pages are open");
+      link("refused", "refused, trying again");
       setTimeout(listen, REFUSED_PAUSE);
     } else {
       link("stale", "connection lost, trying again");

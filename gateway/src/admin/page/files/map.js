@@ -100,8 +100,8 @@ export class ZoneMap {
   update({ zones, trends }) {
     const known = zones.map(distance).filter((latency) => latency != null);
     const { radius, rings } = scale(known.length > 0 ? known : [1]);
-    this.#draw(rings, radius);
     const turn = (2 * Math.PI) / Math.max(zones.length, 1);
+    this.#draw(rings, radius, FIRST - turn / 2);
     const preferred = zones.find((zone) => zone.classes.some((one) => one.class === "small" && one.place === 1));
     this.#keyed.update(
       zones.map((zone, index) => ({
@@ -117,14 +117,16 @@ export class ZoneMap {
     set(this.picture, { "aria-label": `The gateway and its zones: ${words.join("; ")}` });
   }
 
-  #draw(rings, radius) {
-    const drawn = rings.join();
+  /** The words of the rings are at this angle, between two zones. */
+  #draw(rings, radius, angle) {
+    const drawn = [...rings, angle].join();
     if (drawn === this.#drawn) return;
     this.#drawn = drawn;
     this.#rings.replaceChildren(
       ...rings.flatMap((latency) => {
         const r = radius(latency);
-        const words = s("text", { x: X, y: Y + r * FLAT + 4, "text-anchor": "middle" });
+        const [x, y] = place(angle, r);
+        const words = s("text", { x, y: y + 4, "text-anchor": "middle" });
         words.textContent = latency >= 1000 ? `${latency / 1000} s` : `${latency} ms`;
         return [s("ellipse", { cx: X, cy: Y, rx: r * WIDE, ry: r * FLAT }), words];
       }),

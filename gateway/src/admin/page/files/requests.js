@@ -1,7 +1,7 @@
 // Requests as they end, with the way that their bytes took.
 
 import { at, h, icon, show, text } from "./dom.js";
-import { asked, bytes, clock, count, ms } from "./format.js";
+import { asked, bytes, clock, count, took } from "./format.js";
 
 /** The most requests that are kept, and that are shown. */
 const [KEPT, SHOWN] = [400, 80];
@@ -57,7 +57,7 @@ function row(request) {
     cell("Status", bad ? icon(request.status >= 500 || request.end === "broke off" ? "critical" : "warning") : null, `${request.status}`,
       request.end === "whole" ? null : h("span", { className: "soft" }, ` ${request.end}`)),
     cell("Bytes", bytes(Math.max(request.sent, request.received))),
-    cell("Took", ms(request.ms)),
+    cell("Took", took(request.ms)),
     cell("Client", request.client),
   );
 }

@@ -6,6 +6,9 @@ import { distance } from "./map.js";
 
 const [WIDTH, HEIGHT] = [120, 28];
 
+/** The points that the whole width has at least: the first line does not jump. */
+const POINTS_LEAST = 12;
+
 /** The sparkline of latencies. A gap is a time without an answer. */
 class Sparkline {
   #area = s("path", { class: "area" });
@@ -19,9 +22,10 @@ class Sparkline {
 
   update(points) {
     const known = points.filter((point) => point != null);
-    const most = Math.max(...known, 0.001);
-    const x = (index) => ((WIDTH - 4) * (index + 60 - points.length)) / 59;
-    const y = (point) => HEIGHT - 3 - (point / most) * (HEIGHT - 7);
+    const highest = Math.max(...known, 0.001);
+    const most = Math.max(POINTS_LEAST, points.length);
+    const x = (index) => ((WIDTH - 4) * (index + most - points.length)) / (most - 1);
+    const y = (point) => HEIGHT - 3 - (point / highest) * (HEIGHT - 7);
     let [line, area, begun] = ["", "", null];
     points.forEach((point, index) => {
       if (point == null) {
@@ -84,7 +88,7 @@ function row(actions) {
       spark.update(trend?.latency ?? []);
       text(part, percent(trend?.share_of_reads));
       fill(bar, trend?.share_of_reads);
-      text(reads, `${count(trend?.reads ?? 0)} · ${bytes(trend?.bytes ?? 0)}`);
+      text(reads, trend?.bytes ? `${count(trend.reads)} · ${bytes(trend.bytes)}` : "none");
       text(waiting, queue ? count(queue.waiting) : "–");
       const late = zone.lag_seconds == null ? "" : `oldest ${seconds(zone.lag_seconds)}`;
       text(lag, queue?.waiting > 0 ? late : queue ? "none" : "no target of copies");
