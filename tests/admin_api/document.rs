@@ -78,6 +78,7 @@ async fn answers_have_the_fields_of_the_document() -> Result<()> {
     for (path, described) in [
         ("/api/v1/status", "/api/v1/status"),
         ("/api/v1/cache", "/api/v1/cache"),
+        ("/api/v1/cache/blobs", "/api/v1/cache/blobs"),
         ("/api/v1/traffic", "/api/v1/traffic"),
         ("/api/v1/certificates", "/api/v1/certificates"),
         ("/api/v1/zones", "/api/v1/zones"),

@@ -10,6 +10,9 @@ use crate::fixture::{AdminApi, TOKEN};
 /// The timeout of a run, which is many times longer than it takes.
 const RUN: Duration = Duration::from_secs(300);
 
+/// The operation whose answer has no end. The tests of the web page call it.
+const ENDLESS: &str = "live";
+
 /// The examples of an operation in each phase.
 const EXAMPLES: &str = "25";
 
@@ -38,6 +41,7 @@ async fn the_gateway_does_what_the_document_says() -> Result<()> {
         .args(["--header", "quay-gateway-command: 1"])
         // Without a filter, the path of the document itself is left out.
         .args(["--include-path-regex", "."])
+        .args(["--exclude-operation-id", ENDLESS])
         .args(["--checks", "all", "--max-examples", EXAMPLES, "--seed", "1"])
         .args(["--generation-database", "none", "--suppress-health-check", "all"])
         .run(RUN)
@@ -49,7 +53,8 @@ async fn the_gateway_does_what_the_document_says() -> Result<()> {
         .flat_map(|path| path.as_object().into_iter().flatten())
         .filter(|(key, _)| *key != "parameters")
         .count();
-    assert!(said.contains(&format!("Selected: {operations}/{operations}\n")), "{operations}: {said}");
+    let called = operations - 1;
+    assert!(said.contains(&format!("Selected: {called}/{operations}\n")), "{operations}: {said}");
     assert!(!api.gateway.log().contains(TOKEN));
     Ok(())
 }
