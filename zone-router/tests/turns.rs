@@ -1,6 +1,6 @@
 //! Tests of what an observer learns of the turns of reads, on a paused clock.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use backends::faulty::{Fault, Faulty, On};
@@ -8,6 +8,7 @@ use backends::memory::MemoryStore;
 use backends::{Digest, Key, Kind};
 use bytes::Bytes;
 use futures_util::StreamExt;
+use parking_lot::Mutex;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use zone_router::{Blob, Router, Turn, TurnKind, TurnObserver, Zone};
 
@@ -22,7 +23,7 @@ struct Noted(Mutex<Vec<(Digest, TurnKind, String)>>);
 
 impl TurnObserver for Noted {
     fn turned(&self, digest: &Digest, turn: Turn) {
-        self.0.lock().expect("nobody panicked").push((*digest, turn.kind, turn.zone.to_string()));
+        self.0.lock().push((*digest, turn.kind, turn.zone.to_string()));
     }
 }
 
@@ -73,7 +74,7 @@ impl Site {
             self.zones[0].always(On::Get, fault);
         }
         self.read().await;
-        let noted = std::mem::take(&mut *self.noted.0.lock().expect("nobody panicked"));
+        let noted = std::mem::take(&mut *self.noted.0.lock());
         assert!(noted.iter().all(|(digest, ..)| *digest == self.blob.digest), "{noted:?}");
         noted.into_iter().map(|(_, kind, zone)| (kind, zone)).collect()
     }
