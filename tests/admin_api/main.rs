@@ -4,3 +4,4 @@ mod answers;
 mod document;
 mod fixture;
 mod schemathesis;
+mod tls;

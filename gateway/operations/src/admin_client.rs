@@ -1,5 +1,6 @@
 //! The client of a running gateway's admin API, for commands.
 
+use std::net::{Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -10,8 +11,10 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
+use crate::admin_tls::AdminTls;
 use crate::queue::SweepReport;
 use crate::queue::{Add, Added, Changed, JobReport, Park, QueueReport, Retry};
+use crate::reports::{CacheReport, CertificatesReport, TrafficReport};
 use crate::zones::{DrainReport, ZonesReport};
 
 /// The header of every command. A browser does not send it to another site without asking that site first, so the
@@ -46,20 +49,25 @@ pub struct AdminClient {
 }
 
 impl AdminClient {
-    /// A client of the gateway at this address. `token` is the one in its `admin.token_file`.
+    /// A client of the gateway at this address. `token` is the one in its `admin.token_file`. Without `tls`, it speaks
+    /// plain HTTP.
     ///
     /// # Errors
-    /// The HTTP client cannot be created.
-    pub fn at(address: std::net::SocketAddr, token: Option<Secret>) -> anyhow::Result<Self> {
+    /// A file of roots cannot be used, or the HTTP client cannot be created.
+    pub fn at(address: SocketAddr, token: Option<Secret>, tls: Option<&AdminTls>) -> anyhow::Result<Self> {
         certificates::install_provider();
-        let client = reqwest::Client::builder().no_proxy().timeout(TIMEOUT).build()?;
+        let builder = reqwest::Client::builder().no_proxy().timeout(TIMEOUT);
         // A gateway that listens on every address also listens on loopback.
         let address = match address.ip() {
             ip if ip.is_unspecified() && ip.is_ipv4() => ([127, 0, 0, 1], address.port()).into(),
-            ip if ip.is_unspecified() => (std::net::Ipv6Addr::LOCALHOST, address.port()).into(),
+            ip if ip.is_unspecified() => (Ipv6Addr::LOCALHOST, address.port()).into(),
             _ => address,
         };
-        Ok(Self { client, root: format!("http://{address}/").parse()?, token })
+        let (builder, root) = match tls {
+            Some(tls) => tls.apply(builder, address)?,
+            None => (builder, format!("http://{address}/").parse()?),
+        };
+        Ok(Self { client: builder.build()?, root, token })
     }
 
     /// The state of the gateway's zones.
@@ -68,6 +76,36 @@ impl AdminClient {
     /// The gateway cannot be reached, refuses, or sends an unexpected answer.
     pub async fn zones(&self) -> anyhow::Result<ZonesReport> {
         self.get("zones", &[]).await
+    }
+
+    /// What clients got.
+    ///
+    /// # Errors
+    /// The gateway cannot be reached, refuses, or sends an unexpected answer.
+    pub async fn traffic(&self) -> anyhow::Result<TrafficReport> {
+        self.get("traffic", &[]).await
+    }
+
+    /// The state of the cache.
+    ///
+    /// # Errors
+    /// The gateway cannot be reached, refuses, or sends an unexpected answer.
+    pub async fn cache(&self) -> anyhow::Result<CacheReport> {
+        self.get("cache", &[]).await
+    }
+
+    /// The certificates that clients see.
+    ///
+    /// # Errors
+    /// The gateway cannot be reached, refuses, or sends an unexpected answer.
+    pub async fn certificates(&self) -> anyhow::Result<CertificatesReport> {
+        self.get("certificates", &[]).await
+    }
+
+    /// Where the gateway is, as a URL.
+    #[must_use]
+    pub fn address(&self) -> &str {
+        self.root.as_str().trim_end_matches('/')
     }
 
     /// Queues copies: all of them, or none.
@@ -245,7 +283,13 @@ impl AdminClient {
     }
 
     fn unreachable(&self) -> String {
-        format!("no gateway answers at {}: check that it runs, and that this is its admin.listen", self.root)
+        let tls = match self.root.scheme() {
+            "https" => {
+                ", and that its certificate is for that host and is signed by a CA that --ca or `ca` names"
+            }
+            _ => "",
+        };
+        format!("no gateway answers at {}: check that it runs, that this is its admin.listen{tls}", self.root)
     }
 }
 

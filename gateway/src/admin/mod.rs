@@ -1,4 +1,4 @@
-//! The admin API for operators: health, metrics, zones, and the progress of copies. Plain HTTP, by default on
+//! The admin API for operators: health, metrics, zones, and the progress of copies. By default plain HTTP on
 //! loopback. It never shows a secret. [`access`] decides who may read and who may give commands. [`page`] is the web
 //! page, and [`live`] is its stream.
 
@@ -30,10 +30,12 @@ use http::request::Parts;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
-use hyper::service::service_fn;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use limits::pool::Identity;
-use tokio::net::TcpListener;
+use rustls::ServerConfig;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use self::access::Endpoints;
@@ -50,6 +52,9 @@ const CONNECTIONS_MAX: usize = 64;
 
 /// The time from a connection or an answer to the headers of the next request.
 const HEADERS_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The time for a TLS handshake.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The timeout for a scraper that does not read its answer.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -90,16 +95,36 @@ pub(crate) async fn serve(
                     Ok::<_, Infallible>(busy.until_sent(answer))
                 }
             });
-            let mut http = http1::Builder::new();
-            http.timer(TokioTimer::new()).header_read_timeout(HEADERS_TIMEOUT);
-            let io = TokioIo::new(BoundedIo::new(stream, WRITE_TIMEOUT));
+            // The certificates of this moment.
+            let tls = gateway.settings.admin.tls.then(|| gateway.server_tls.admin_config());
+            let stream = BoundedIo::new(stream, WRITE_TIMEOUT);
             tokio::select! {
-                // A scraper that closes the connection early is not worth a log line.
-                _ = http.serve_connection(io, service) => {}
+                () = serve_stream(stream, tls, service) => {}
                 () = seat.asked_to_go() => {}
                 () = shutdown.cancelled() => {}
             }
         });
+    }
+}
+
+/// Serves one connection to its end, over TLS if there is a configuration for it.
+async fn serve_stream<S>(stream: BoundedIo<TcpStream>, tls: Option<Arc<ServerConfig>>, service: S)
+where
+    S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible>,
+{
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(HEADERS_TIMEOUT);
+    let Some(tls) = tls else {
+        // A scraper that closes the connection early is not worth a log line.
+        let _ = http.serve_connection(TokioIo::new(stream), service).await;
+        return;
+    };
+    match tokio::time::timeout(HANDSHAKE_TIMEOUT, TlsAcceptor::from(tls).accept(stream)).await {
+        Ok(Ok(stream)) => {
+            let _ = http.serve_connection(TokioIo::new(stream), service).await;
+        }
+        Ok(Err(error)) => tracing::debug!(%error, "the TLS handshake of an operator failed"),
+        Err(_) => tracing::debug!("no TLS handshake of an operator in time"),
     }
 }
 

@@ -141,7 +141,7 @@ mod tests {
             keys: Ok("listen".to_owned()),
             folders: vec![("state_dir", "/no/such/folder".into())],
             log: Some(LogTail { text: "a\npassword=hunter2\n".to_owned(), is_cut: true }),
-            admin_client: AdminClient::at(port, None),
+            admin_client: AdminClient::at(port, None, None),
         };
         let files = collect(parts, |_| ()).await;
         let of = |name: &str| files.iter().find(|file| file.name == name).expect("the file");

@@ -5,3 +5,4 @@ mod table;
 
 pub use self::report::{ClassReport, CountsReport, DrainReport, ZoneReport, ZonesReport, state};
 pub use self::table::table;
+pub(crate) use self::table::{age, quantiles, state_cell};
