@@ -11,6 +11,7 @@ use tokio_util::task::TaskTracker;
 use zone_router::{Blob, Router, Verified};
 
 use crate::access_log::AccessLog;
+use crate::admin::{LatestCensus, Live};
 use crate::copies::Sampler;
 use crate::copies::SweepProgress;
 use crate::copies::{Quay, ReadRepairs};
@@ -20,6 +21,7 @@ use crate::metrics::ContradictedSizes;
 use crate::metrics::Metrics;
 use crate::permissions::Permissions;
 use crate::server::Protocols;
+use crate::traffic::Traffic;
 use blob_cache::Cache;
 use certificates::ServerTls;
 use config::{RegistryKind, Settings};
@@ -69,6 +71,12 @@ pub struct Gateway {
     pub(crate) metrics: Arc<Metrics>,
     /// The access log, if it is apart from the log.
     pub(crate) access_log: Option<Arc<AccessLog>>,
+    /// What clients got.
+    pub(crate) traffic: Arc<Traffic>,
+    /// The blobs of the cache that stood out lately.
+    pub(crate) census: Arc<LatestCensus>,
+    /// What happens now, for those who watch.
+    pub(crate) live: Arc<Live>,
     /// The latest sample of the queue of copies.
     pub(crate) sampler: Arc<Sampler>,
     /// `limits.connections`.

@@ -20,6 +20,7 @@ mod route;
 mod server;
 mod spans;
 mod sweep;
+mod traffic;
 
 pub use app::{App, Reloaded, Reloader, authority, rehearse};
 pub use gateway::Gateway;

@@ -17,7 +17,7 @@ fn main() -> ExitCode {
         Command::Bench { command: BenchCommand::Zones(arguments) } => commands::bench_zones(arguments),
         Command::Certs(arguments) => commands::certs(&arguments),
         Command::Check { config, output, timeout } => commands::check(&config, output, timeout),
-        Command::CheckConfig { config } => commands::check_config(&config),
+        Command::CheckConfig { config, output } => commands::check_config(&config, output),
         Command::Clients(arguments) => commands::clients(&arguments),
         Command::Config { command } => commands::config(&command),
         Command::Completions(arguments) => commands::completions(arguments.shell),
@@ -26,6 +26,7 @@ fn main() -> ExitCode {
         Command::Queue(arguments) => commands::queue(&arguments),
         Command::Run { config, log_format } => commands::run(&config, log_format),
         Command::SupportBundle(arguments) => commands::support_bundle(&arguments),
+        Command::Top(arguments) => commands::top(&arguments),
         Command::Zones(arguments) => commands::zones(&arguments),
     };
     done.unwrap_or_else(|error| {

@@ -165,6 +165,10 @@ async fn a_zone_may_be_retired_only_if_everything_is_in_other_zones() -> Result<
     );
     ensure!(no.stdout.contains(&format!("{}  zone-a: 100 bytes", digests[2])), "{no:?}");
     ensure!(no.stdout.contains("no: 2 copies of blobs in zone-b"), "{no:?}");
+    let no = command(&gateway, &[&["zones", "retire", "zone-b", "--quiet", "--output", "json"]]).await?;
+    let report = no.json()?;
+    ensure!(no.status == Some(3) && report["allowed"] == false, "{no:?}");
+    ensure!(report["only_here"]["objects"] == 2 && report["examples"][0]["name"].is_string(), "{report:#}");
     assert!(site.zone("zone-b").has(&digests[1]), "nothing is deleted");
     let healed = command(&gateway, &[&["heal", "--min-age", "0s"]]).await?;
     ensure!(healed.status == Some(0), "{healed:?}");

@@ -71,6 +71,30 @@ async fn pods_fit_the_strictest_admission() -> Result<()> {
     Ok(())
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn probes_and_prometheus_speak_the_scheme_of_the_admin_side() -> Result<()> {
+    for values in matrix()? {
+        let objects = documents(&rendered(&values, "1.31", &[]).await?)?;
+        let is_tls = gateway_yaml(&objects)?["admin"]["tls"] == true;
+        ensure!(is_tls == values.ends_with("openshift.yaml"), "{values}");
+        let container = &workload(&objects)?["spec"]["template"]["spec"]["containers"][0];
+        for probe in ["startupProbe", "livenessProbe", "readinessProbe"] {
+            let scheme = &container[probe]["httpGet"]["scheme"];
+            ensure!((scheme == "HTTPS") == is_tls, "{values}: {probe}: {scheme}");
+        }
+        for monitor in of_kind(&objects, "ServiceMonitor") {
+            let endpoint = &monitor["spec"]["endpoints"][0];
+            ensure!((endpoint["scheme"] == "https") == is_tls, "{values}: {endpoint}");
+            let verified = json!({
+                "serverName": "registry.cluster1.example.com",
+                "ca": {"secret": {"name": "gateway-tls", "key": "ca.crt"}},
+            });
+            ensure!(!is_tls || endpoint["tlsConfig"] == verified, "{values}: {endpoint}");
+        }
+    }
+    Ok(())
+}
+
 /// The pod's grace period is longer than what the gateway takes to end.
 fn check_shutdown(pod: &Value, objects: &[Value]) -> Result<()> {
     let config = gateway_yaml(objects)?;

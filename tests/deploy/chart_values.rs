@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::{CHART, document, read, rendered};
 
 /// Arguments of helm, and a part of the refusal.
-const REFUSED: [(&[&str], &str); 25] = [
+const REFUSED: [(&[&str], &str); 26] = [
     (&["image.repository="], "image.repository is required"),
     (&["hostname="], "hostname is required"),
     (&["hostname=https://a"], "at '/hostname'"),
@@ -26,6 +26,7 @@ const REFUSED: [(&[&str], &str); 25] = [
     (&["config.replication.database=postgres://a:b@c/d"], "set database.secretName"),
     (&["config.timeouts.drain=5s"], "set shutdown.drainSeconds"),
     (&["config.admin.listen=0.0.0.0:1"], "config.admin.listen is not set here"),
+    (&["config.admin.tls=true"], "config.admin.tls is not set here"),
     (&["journal.kind=mysql"], "'sqlite', 'postgresql'"),
     (&["journal.kind=postgresql", "tls.secretName=a"], "journal.postgresql.secretName is required"),
     (&["journal.kind=postgresql", "journal.postgresql.secretName=a"], "tls.secretName is required with"),

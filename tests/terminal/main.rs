@@ -1,9 +1,10 @@
-//! What an operator meets on the terminal: completions, manual pages, formats of results, support bundles.
+//! What an operator meets on the terminal: completions, manual pages, formats of results, support bundles, `top`.
 
 mod completions;
 mod manual;
 mod output;
 mod support_bundle;
+mod top;
 
 use std::process::Command;
 

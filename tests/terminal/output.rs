@@ -42,12 +42,15 @@ fn shaped(value: &Value) -> BTreeSet<String> {
 async fn every_format_has_the_same_fields() -> Result<()> {
     let site = Site::start()?;
     let gateway = site.gateway(&json!({})).await?;
-    let commands: [(&[&str], &str, usize); 5] = [
+    let commands: [(&[&str], &str, usize); 8] = [
         (&["zones"], "/zones/0", ZONES.len()),
         (&["queue"], "/zones/0", ZONES.len()),
         (&["queue", "sweep"], "", 1),
         (&["queue", "ls"], "", 0),
         (&["check"], "/registry/steps/0", 3),
+        (&["check-config"], "/settings/0", 20),
+        (&["zones", "drain", "zone-b"], "", 1),
+        (&["zones", "undrain", "zone-b"], "", 1),
     ];
     for (words, record, records) in commands {
         let text = printed(&gateway, words, "json").await?;

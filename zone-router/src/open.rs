@@ -22,6 +22,7 @@ use crate::rank::{Candidate, Reason};
 use crate::router::{Answer, Judge, Trial};
 use crate::snapshot::Snapshot;
 use crate::tries::Tries;
+use crate::turn::TurnKind;
 use crate::{Blob, Router, SizeClass, ZoneId};
 
 type Work<'a> = Pin<Box<dyn Future<Output = Result<Option<Object>>> + Send + 'a>>;
@@ -243,7 +244,7 @@ impl<'a> Race<'a> {
         let next_is_out = self.waiting.front().is_some_and(|next| next.candidate.reason >= Reason::Open);
         if next_is_out && !self.running[late].was_open && self.running.len() == 1 {
             self.running[late].overdue_after = None;
-            self.start_next(Some(permit));
+            self.start_replacement(permit);
             return;
         }
         let late = self.running.remove(late);
@@ -254,8 +255,21 @@ impl<'a> Race<'a> {
         self.overdue.push_back(late.zone);
         // If a hedge is in flight and not overdue yet, no further zone is asked.
         if self.running.iter().all(|other| other.overdue_after.is_none()) {
-            self.start_next(Some(permit));
+            self.start_replacement(permit);
         }
+    }
+
+    /// Asks the next zone, because one is overdue.
+    fn start_replacement(&mut self, permit: SemaphorePermit<'a>) {
+        if self.start_next(Some(permit))
+            && let Some(attempt) = self.running.last()
+        {
+            self.turned(TurnKind::Replaced, attempt.zone);
+        }
+    }
+
+    fn turned(&self, kind: TurnKind, zone: ZoneId) {
+        self.router.turned(&self.wanted.blob.digest, kind, zone);
     }
 
     fn hedge(&mut self) {
@@ -265,7 +279,9 @@ impl<'a> Race<'a> {
             && let Some(attempt) = self.running.last_mut()
         {
             attempt.hedge = true;
+            let asked = attempt.zone;
             self.router.watch.saw(slow, HeadersEvent::Hedged);
+            self.turned(TurnKind::Hedged, asked);
         }
     }
 
@@ -295,6 +311,7 @@ impl<'a> Race<'a> {
         };
         self.tries.fail(zone);
         if let Answer::Failed(error) = &answer {
+            self.turned(TurnKind::Failed, zone);
             self.complain(zone, error);
         }
         if !attempt.hedge && self.running.iter().any(|attempt| attempt.hedge) {
@@ -328,6 +345,7 @@ impl<'a> Race<'a> {
         }
         if attempt.hedge {
             self.router.watch.saw(attempt.zone, HeadersEvent::HedgeWon);
+            self.turned(TurnKind::HedgeWon, attempt.zone);
         }
         Won { zone: attempt.zone, object, trial: attempt.trial }
     }

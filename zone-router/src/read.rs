@@ -16,6 +16,7 @@ use crate::pieces::{Next, Pieces};
 use crate::rank::{Candidate, Reason, Standing};
 use crate::router::{Answer, Trial};
 use crate::tries::Tries;
+use crate::turn::TurnKind;
 use crate::{Blob, Router, SizeClass, ZoneId};
 
 /// A read that is under way.
@@ -105,6 +106,7 @@ impl Read {
         while !self.proof.is_complete()? {
             if self.current.is_none() {
                 let won = self.reopen().await?;
+                self.router.turned(&self.blob.digest, TurnKind::Resumed, won.zone);
                 self.current = Some(self.current(won));
             }
             let stall = self.router.settings.stall;

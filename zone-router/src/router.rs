@@ -1,7 +1,7 @@
 //! Opens a blob in the best zone that has it.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use backends::{Digest, Error, Hasher, Kind, Meta, Object, Proof};
 use parking_lot::Mutex;
@@ -20,6 +20,7 @@ use crate::rank::Reason;
 use crate::read::Read;
 use crate::snapshot::Snapshot;
 use crate::tries::Tries;
+use crate::turn::{Turn, TurnKind, TurnObserver};
 use crate::unsized_body::unsized_body;
 use crate::watch::Watch;
 use crate::{Blob, PerZone, Policy, RoutedZone, Settings, SizeClass, Verified, Zone, ZoneId};
@@ -38,6 +39,7 @@ pub struct Router {
     pub(crate) hedges: Arc<Budget>,
     pub(crate) replacements: Arc<Semaphore>,
     pub(crate) watch: Arc<Watch>,
+    turns: OnceLock<Arc<dyn TurnObserver>>,
 }
 
 /// One zone of a router.
@@ -142,6 +144,7 @@ impl Router {
             doubted_sizes: Arc::default(),
             hedges: Arc::new(Budget::new(settings.hedge_percent, settings.hedge_load)),
             replacements: Arc::new(Semaphore::new(settings.replacements)),
+            turns: OnceLock::new(),
             settings,
         }
     }
@@ -183,6 +186,7 @@ impl Router {
             doubted_sizes: Arc::clone(&self.doubted_sizes),
             hedges,
             replacements: Arc::clone(&self.replacements),
+            turns: self.turns.clone(),
             settings,
         }
     }
@@ -229,6 +233,19 @@ impl Router {
     #[must_use]
     pub fn snapshot(&self) -> Arc<Snapshot> {
         Arc::clone(&self.watch.view())
+    }
+
+    /// Tells `observer` of the turns of all reads from now on. Only the first call has an effect.
+    pub fn observe_turns(&self, observer: Arc<dyn TurnObserver>) {
+        // A second observer is dropped.
+        let _ = self.turns.set(observer);
+    }
+
+    /// Tells the observer, if there is one, that the read of a blob took a turn.
+    pub(crate) fn turned(&self, digest: &Digest, kind: TurnKind, zone: ZoneId) {
+        if let Some(observer) = self.turns.get() {
+            observer.turned(digest, Turn { kind, zone: Arc::clone(&self.zone(zone).name) });
+        }
     }
 
     /// The policy of each zone.

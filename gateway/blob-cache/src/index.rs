@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use backends::Digest;
 
+use crate::census::CachedBlobFacts;
 use crate::entry::Entry;
 
 /// Whole blobs in the order of their last use.
@@ -21,6 +22,8 @@ pub(super) struct Index {
 struct Indexed {
     entry: Arc<Entry>,
     last_use: u64,
+    /// How often it was looked up.
+    lookups: u64,
 }
 
 impl Index {
@@ -40,6 +43,7 @@ impl Index {
         self.order.remove(&blob.last_use);
         self.uses += 1;
         blob.last_use = self.uses;
+        blob.lookups += 1;
         self.order.insert(self.uses, *digest);
         Some(Arc::clone(&blob.entry))
     }
@@ -55,7 +59,7 @@ impl Index {
         self.uses += 1;
         self.blocks += entry.blocks();
         self.order.insert(self.uses, digest);
-        self.blobs.insert(digest, Indexed { entry, last_use: self.uses });
+        self.blobs.insert(digest, Indexed { entry, last_use: self.uses, lookups: 0 });
     }
 
     /// Removes a blob.
@@ -64,6 +68,21 @@ impl Index {
             self.order.remove(&blob.last_use);
             self.blocks -= blob.entry.blocks();
         }
+    }
+
+    /// At most `most` blobs in the order of their last use, each with its place in it, from the place after `after` on.
+    pub(super) fn in_order(&self, after: Option<u64>, most: usize) -> Vec<(u64, CachedBlobFacts)> {
+        let facts = |digest: &Digest, blob: &Indexed| CachedBlobFacts {
+            digest: *digest,
+            size: blob.entry.size,
+            uses: blob.lookups,
+        };
+        let from = after.map_or(0, |after| after.saturating_add(1));
+        self.order
+            .range(from..)
+            .filter_map(|(place, digest)| Some((*place, facts(digest, self.blobs.get(digest)?))))
+            .take(most)
+            .collect()
     }
 
     /// Removes the least recently used blob.

@@ -33,10 +33,17 @@ pub struct ServerTls {
     files: Vec<TlsPair>,
     client_ca_file: Option<PathBuf>,
     state: Mutex<State>,
-    config: ArcSwap<ServerConfig>,
+    configs: ArcSwap<ServerConfigs>,
     loaded: AtomicU64,
     refused: AtomicU64,
     pub(crate) asked: Notify,
+}
+
+/// What is made of the files.
+#[derive(Debug)]
+struct ServerConfigs {
+    clients: Arc<ServerConfig>,
+    admin: Arc<ServerConfig>,
 }
 
 /// The last good contents of the files.
@@ -129,7 +136,7 @@ impl ServerTls {
             made_in,
             files,
             client_ca_file,
-            config: ArcSwap::new(state.config()),
+            configs: ArcSwap::from_pointee(state.configs()),
             state: Mutex::new(state),
             loaded: AtomicU64::new(0),
             refused: AtomicU64::new(0),
@@ -140,7 +147,13 @@ impl ServerTls {
     /// The configuration for the next client.
     #[must_use]
     pub fn config(&self) -> Arc<ServerConfig> {
-        self.config.load_full()
+        Arc::clone(&self.configs.load().clients)
+    }
+
+    /// The configuration for the next operator: the same certificates, without certificates of clients, and HTTP/1.1.
+    #[must_use]
+    pub fn admin_config(&self) -> Arc<ServerConfig> {
+        Arc::clone(&self.configs.load().admin)
     }
 
     /// Asks for the files to be read again soon.
@@ -207,7 +220,7 @@ impl ServerTls {
             self.note(&mut reloaded, outcome, file);
         }
         if reloaded.changed {
-            self.config.store(state.config());
+            self.configs.store(Arc::new(state.configs()));
         }
         reloaded
     }
@@ -285,16 +298,22 @@ pub fn rehearse(settings: &Settings) -> anyhow::Result<Vec<Pair>> {
 }
 
 impl State {
+    fn configs(&self) -> ServerConfigs {
+        let client_ca = self.client_ca.as_ref().map(|ca| &**ca.value());
+        let clients = self.config(client_ca, &[b"h2", b"http/1.1"]);
+        ServerConfigs { clients, admin: self.config(None, &[b"http/1.1"]) }
+    }
+
     /// A configuration of its own, so that no session of the one before it is resumed.
-    fn config(&self) -> Arc<ServerConfig> {
+    fn config(&self, client_ca: Option<&ClientCa>, protocols: &[&[u8]]) -> Arc<ServerConfig> {
         let pairs = self.pairs.iter().map(|pair| Arc::clone(pair.value())).collect();
         let builder = ServerConfig::builder();
-        let builder = match &self.client_ca {
-            Some(ca) => builder.with_client_cert_verifier(Arc::clone(ca.value().verifier())),
+        let builder = match client_ca {
+            Some(ca) => builder.with_client_cert_verifier(Arc::clone(ca.verifier())),
             None => builder.with_no_client_auth(),
         };
         let mut config = builder.with_cert_resolver(Arc::new(ByName(pairs)));
-        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
         Arc::new(config)
     }
 }

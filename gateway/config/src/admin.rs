@@ -8,6 +8,7 @@ use backends::Secret;
 use super::ConfigError;
 use super::file::AdminEntry;
 use super::files::secret_file;
+use super::hostnames::without_port;
 use super::located::Located;
 
 const LISTEN: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 9090));
@@ -24,10 +25,13 @@ const HOSTS_MAX: usize = 64;
 pub struct AdminSettings {
     /// The address to listen on.
     pub listen: SocketAddr,
-    /// Host names that requests may use, in lower case. Loopback and the listen address are always allowed.
+    /// Host names that requests may use, in lower case. Loopback and the listen address are always allowed. With `tls`,
+    /// the names that clients dial are among them: a page of another site has no certificate for them.
     pub hosts: Vec<String>,
     /// The bearer token of commands. Without one, commands are accepted only if `listen` is a loopback address.
     pub token: Option<Secret>,
+    /// Whether the admin API speaks TLS, with the certificates that clients see.
+    pub tls: bool,
 }
 
 impl AdminSettings {
@@ -38,12 +42,20 @@ impl AdminSettings {
     }
 }
 
-/// Checks `admin` and reads its token.
-pub(super) fn admin(path: &Path, admin: &AdminEntry) -> Result<AdminSettings, ConfigError> {
+/// Checks `admin` and reads its token. `hostnames` are those that clients dial.
+pub(super) fn admin<'a>(
+    path: &Path,
+    admin: &AdminEntry,
+    hostnames: impl Iterator<Item = &'a String>,
+) -> Result<AdminSettings, ConfigError> {
+    let tls = admin.tls.unwrap_or_default();
+    let dialled = hostnames.map(|name| without_port(name).to_ascii_lowercase()).filter(|_| tls);
+    let hosts = hosts(path, admin.hosts.as_ref())?.into_iter().chain(dialled).collect();
     Ok(AdminSettings {
         listen: admin.listen.unwrap_or(LISTEN),
-        hosts: hosts(path, admin.hosts.as_ref())?,
+        hosts,
         token: admin.token_file.as_ref().map(|file| token(path, file)).transpose()?,
+        tls,
     })
 }
 

@@ -97,6 +97,7 @@ pub(crate) struct AdminEntry {
     pub listen: Option<SocketAddr>,
     pub hosts: Option<Located<Vec<String>>>,
     pub token_file: Option<Located<PathBuf>>,
+    pub tls: Option<bool>,
 }
 
 keys!(ConfigFile {
@@ -133,4 +134,4 @@ keys!(RegistryEntry {
 } account);
 keys!(AccountEntry { username, password_file });
 keys!(CacheEntry { dir, size, reserve });
-keys!(AdminEntry { listen, hosts, token_file });
+keys!(AdminEntry { listen, hosts, token_file, tls });

@@ -54,7 +54,7 @@ pub use redis::RedisSettings;
 pub use replication::{Placements, ReplicationSettings, Sweep};
 pub use roots::{Roots, RootsError, roots, roots_of};
 pub use settings::{Account, CacheSettings, NamedZone, Settings};
-pub use summary::summary;
+pub use summary::{Setting, Summary, ZoneSummary};
 pub use tls::{TlsPair, TlsSettings};
 
 /// Set in every container that Kubernetes starts.

@@ -1,27 +1,86 @@
-//! The resolved configuration as text for operators, without secrets.
+//! The resolved configuration for operators, without secrets.
 
-use std::fmt::{Display, Write as _};
+use std::fmt::{self, Display};
 
-use crate::{AccessLogTarget, JournalSettings, Settings};
+use serde::Serialize;
 
-/// The configuration as text, zone by zone. Opens no connection.
-#[must_use]
-pub fn summary(settings: &Settings) -> String {
-    let mut lines = Lines(String::new());
-    served(&mut lines, settings);
-    registry(&mut lines, settings);
-    replication(&mut lines, settings);
-    local(&mut lines, settings);
-    lines.0 + &zones(settings)
+use crate::{AccessLogTarget, JournalSettings, NamedZone, Settings};
+
+/// The resolved configuration, zone by zone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Summary {
+    /// The settings. A key may be there more than once.
+    pub settings: Vec<Setting>,
+    /// The zones, home first.
+    pub zones: Vec<ZoneSummary>,
+    /// Settings that are probably not intended.
+    pub warnings: Vec<String>,
 }
 
-/// Text with one key and its value on each line.
-struct Lines(String);
+/// A key and its value.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Setting {
+    /// The key of the configuration, or a name.
+    pub key: String,
+    /// The value, or what it means.
+    pub value: String,
+}
+
+/// A zone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ZoneSummary {
+    /// The name.
+    pub name: String,
+    /// Quay's name of its driver.
+    pub driver: String,
+    /// Whether it is the home zone.
+    pub home: bool,
+    /// Whether pushed blobs are copied to it.
+    pub target: bool,
+    /// The parameters of its store.
+    pub settings: Vec<Setting>,
+}
+
+impl Summary {
+    /// The summary of these settings. Opens no connection.
+    #[must_use]
+    pub fn of(settings: &Settings) -> Self {
+        let mut lines = Lines(Vec::new());
+        served(&mut lines, settings);
+        registry(&mut lines, settings);
+        replication(&mut lines, settings);
+        local(&mut lines, settings);
+        Self { settings: lines.0, zones: zones(settings), warnings: settings.warnings.clone() }
+    }
+}
+
+/// As text, with one key and its value on each line.
+impl Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for Setting { key, value } in &self.settings {
+            writeln!(f, "{key:<24}{value}")?;
+        }
+        for zone in &self.zones {
+            let home = if zone.home { ", home" } else { "" };
+            let target = if zone.target { ", pushed blobs are copied here" } else { "" };
+            writeln!(f, "\nzone {}: {}{home}{target}", zone.name, zone.driver)?;
+            for Setting { key, value } in &zone.settings {
+                writeln!(f, "    {key:<20}{value}")?;
+            }
+        }
+        for warning in &self.warnings {
+            writeln!(f, "\nwarning: {warning}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Settings that are being collected.
+struct Lines(Vec<Setting>);
 
 impl Lines {
     fn add(&mut self, key: &str, value: impl Display) {
-        // Writing to a string does not fail.
-        let _ = writeln!(self.0, "{key:<24}{value}");
+        self.0.push(Setting { key: key.to_owned(), value: value.to_string() });
     }
 }
 
@@ -108,6 +167,8 @@ fn local(lines: &mut Lines, settings: &Settings) {
     let (size, reserve) = (bytesize::ByteSize(cache.size), bytesize::ByteSize(cache.reserve));
     lines.add("cache", format!("{size} in {}, leaving {reserve} of the disk free", cache.dir.display()));
     lines.add("admin.listen", settings.admin.listen);
+    let scheme = if settings.admin.tls { "on, with the certificates that clients see" } else { "off" };
+    lines.add("admin.tls", scheme);
     if !settings.admin.hosts.is_empty() {
         lines.add("admin.hosts", settings.admin.hosts.join(", "));
     }
@@ -136,19 +197,18 @@ fn local(lines: &mut Lines, settings: &Settings) {
     }
 }
 
-fn zones(settings: &Settings) -> String {
-    let mut text = String::new();
-    for (index, zone) in settings.zones.iter().enumerate() {
-        let home = if index == 0 { ", home" } else { "" };
-        let target =
-            if settings.targets.contains(&zone.name) { ", pushed blobs are copied here" } else { "" };
-        let _ = writeln!(text, "\nzone {}: {}{home}{target}", zone.name, zone.store.driver());
-        for (key, value) in zone.store.summary() {
-            let _ = writeln!(text, "    {key:<20}{value}");
-        }
-    }
-    for warning in &settings.warnings {
-        let _ = writeln!(text, "\nwarning: {warning}");
-    }
-    text
+fn zones(settings: &Settings) -> Vec<ZoneSummary> {
+    let zone = |(index, zone): (usize, &NamedZone)| ZoneSummary {
+        name: zone.name.clone(),
+        driver: zone.store.driver().to_string(),
+        home: index == 0,
+        target: settings.targets.contains(&zone.name),
+        settings: zone
+            .store
+            .summary()
+            .into_iter()
+            .map(|(key, value)| Setting { key: key.to_owned(), value })
+            .collect(),
+    };
+    settings.zones.iter().enumerate().map(zone).collect()
 }

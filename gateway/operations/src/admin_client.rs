@@ -1,22 +1,29 @@
 //! The client of a running gateway's admin API, for commands.
 
+use std::net::{Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use backends::{Digest, Secret};
 use http::StatusCode;
-use serde::Serialize;
+use http::header::CONTENT_TYPE;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use url::Url;
 
+use crate::admin_tls::AdminTls;
 use crate::config_diff::ConfigDiff;
 use crate::queue::SweepReport;
 use crate::queue::{Add, Added, Changed, JobReport, Park, QueueReport, Retry};
-use crate::zones::ZonesReport;
+use crate::reports::{CacheReport, CertificatesReport, TrafficReport};
+use crate::zones::{DrainReport, ZonesReport};
 
 /// The header of every command. A browser does not send it to another site without asking that site first, so the
 /// admin API accepts only requests that have it.
 pub const COMMAND_HEADER: &str = "quay-gateway-command";
+
+/// Where the API is. Health probes and metrics are at the root.
+const API: &str = "api/v1/";
 
 /// The timeout of a request. The admin API may have to read the journal.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -36,26 +43,32 @@ pub struct RawAnswer {
 #[derive(Debug)]
 pub struct AdminClient {
     client: reqwest::Client,
-    base: Url,
+    /// The root. Ends with a slash.
+    root: Url,
     /// The bearer token of commands, if the gateway requires one.
     token: Option<Secret>,
 }
 
 impl AdminClient {
-    /// A client of the gateway at this address. `token` is the one in its `admin.token_file`.
+    /// A client of the gateway at this address. `token` is the one in its `admin.token_file`. Without `tls`, it speaks
+    /// plain HTTP.
     ///
     /// # Errors
-    /// The HTTP client cannot be created.
-    pub fn at(address: std::net::SocketAddr, token: Option<Secret>) -> anyhow::Result<Self> {
+    /// A file of roots cannot be used, or the HTTP client cannot be created.
+    pub fn at(address: SocketAddr, token: Option<Secret>, tls: Option<&AdminTls>) -> anyhow::Result<Self> {
         certificates::install_provider();
-        let client = reqwest::Client::builder().no_proxy().timeout(TIMEOUT).build()?;
+        let builder = reqwest::Client::builder().no_proxy().timeout(TIMEOUT);
         // A gateway that listens on every address also listens on loopback.
         let address = match address.ip() {
             ip if ip.is_unspecified() && ip.is_ipv4() => ([127, 0, 0, 1], address.port()).into(),
-            ip if ip.is_unspecified() => (std::net::Ipv6Addr::LOCALHOST, address.port()).into(),
+            ip if ip.is_unspecified() => (Ipv6Addr::LOCALHOST, address.port()).into(),
             _ => address,
         };
-        Ok(Self { client, base: format!("http://{address}/").parse()?, token })
+        let (builder, root) = match tls {
+            Some(tls) => tls.apply(builder, address)?,
+            None => (builder, format!("http://{address}/").parse()?),
+        };
+        Ok(Self { client: builder.build()?, root, token })
     }
 
     /// The state of the gateway's zones.
@@ -74,15 +87,45 @@ impl AdminClient {
         self.get("config/diff", &[]).await
     }
 
+    /// What clients got.
+    ///
+    /// # Errors
+    /// The gateway cannot be reached, refuses, or sends an unexpected answer.
+    pub async fn traffic(&self) -> anyhow::Result<TrafficReport> {
+        self.get("traffic", &[]).await
+    }
+
+    /// The state of the cache.
+    ///
+    /// # Errors
+    /// The gateway cannot be reached, refuses, or sends an unexpected answer.
+    pub async fn cache(&self) -> anyhow::Result<CacheReport> {
+        self.get("cache", &[]).await
+    }
+
+    /// The certificates that clients see.
+    ///
+    /// # Errors
+    /// The gateway cannot be reached, refuses, or sends an unexpected answer.
+    pub async fn certificates(&self) -> anyhow::Result<CertificatesReport> {
+        self.get("certificates", &[]).await
+    }
+
+    /// Where the gateway is, as a URL.
+    #[must_use]
+    pub fn address(&self) -> &str {
+        self.root.as_str().trim_end_matches('/')
+    }
+
     /// Queues copies: all of them, or none.
     ///
     /// # Errors
     /// The gateway cannot be reached, or refuses the request.
     pub async fn add(&self, add: &Add) -> anyhow::Result<Added> {
         match self.post("queue/add", add).await? {
-            (StatusCode::TOO_MANY_REQUESTS, body) => Ok(Added::Full(body_text(&body))),
+            (StatusCode::TOO_MANY_REQUESTS, body) => Ok(Added::Full(error_text(&body))),
             (status, _) if status.is_success() => Ok(Added::Queued),
-            (_, body) => bail!("{}", body_text(&body)),
+            (_, body) => bail!("{}", error_text(&body)),
         }
     }
 
@@ -138,7 +181,7 @@ impl AdminClient {
     pub async fn begin_sweep(&self) -> anyhow::Result<SweepReport> {
         match self.post("queue/sweep", &()).await? {
             (status, body) if status.is_success() => parse(&body),
-            (_, body) => bail!("{}", body_text(&body)),
+            (_, body) => bail!("{}", error_text(&body)),
         }
     }
 
@@ -161,7 +204,7 @@ impl AdminClient {
     async fn change<T: Serialize + Sync>(&self, path: &str, body: &T) -> anyhow::Result<Changed> {
         match self.post(path, body).await? {
             (status, body) if status.is_success() => parse(&body),
-            (_, body) => bail!("{}", body_text(&body)),
+            (_, body) => bail!("{}", error_text(&body)),
         }
     }
 
@@ -169,21 +212,21 @@ impl AdminClient {
     ///
     /// # Errors
     /// The gateway cannot be reached, or refuses the request.
-    pub async fn drain(&self, zone: &str, drain: bool) -> anyhow::Result<()> {
-        let mut url = self.base.clone();
+    pub async fn drain(&self, zone: &str, drain: bool) -> anyhow::Result<DrainReport> {
+        let mut url = self.api("zones")?;
         if let Ok(mut path) = url.path_segments_mut() {
-            path.clear().extend(["zones", zone, if drain { "drain" } else { "undrain" }]);
+            path.extend([zone, if drain { "drain" } else { "undrain" }]);
         }
         let answer = self.command(url).send().await;
-        self.success_body(answer).await.map(drop)
+        parse(&self.success_body(answer).await?)
     }
 
-    /// Sends a GET request and parses its JSON answer.
+    /// Sends a GET request below the API's prefix and parses its JSON answer.
     ///
     /// # Errors
     /// The gateway cannot be reached, refuses, or sends an unexpected answer.
     pub async fn get<T: DeserializeOwned>(&self, path: &str, query: &[(&str, String)]) -> anyhow::Result<T> {
-        let mut url = self.base.join(path)?;
+        let mut url = self.api(path)?;
         if !query.is_empty() {
             url.query_pairs_mut().extend_pairs(query);
         }
@@ -191,12 +234,12 @@ impl AdminClient {
         parse(&self.success_body(answer).await?)
     }
 
-    /// Sends a GET request and returns its answer, of which `max` bytes at most are read.
+    /// Sends a GET request for a path of the root and returns its answer, of which `max` bytes at most are read.
     ///
     /// # Errors
     /// The gateway cannot be reached, or its answer ends early.
     pub async fn raw(&self, path: &str, max: usize) -> anyhow::Result<RawAnswer> {
-        let answer = self.client.get(self.base.join(path)?).send().await;
+        let answer = self.client.get(self.root.join(path)?).send().await;
         let mut answer = answer.with_context(|| self.unreachable())?;
         let (status, mut body, mut is_cut) = (answer.status(), Vec::new(), false);
         while let Some(piece) = answer.chunk().await? {
@@ -210,7 +253,7 @@ impl AdminClient {
         Ok(RawAnswer { status, body, is_cut })
     }
 
-    /// Sends a command and returns the status and the body of its answer.
+    /// Sends a command below the API's prefix and returns the status and the body of its answer.
     ///
     /// # Errors
     /// The gateway cannot be reached.
@@ -220,10 +263,14 @@ impl AdminClient {
         body: &T,
     ) -> anyhow::Result<(StatusCode, bytes::Bytes)> {
         let body = serde_json::to_vec(body)?;
-        let url = self.base.join(path)?;
-        let answer = self.command(url).body(body).send().await;
+        let command = self.command(self.api(path)?).header(CONTENT_TYPE, "application/json");
+        let answer = command.body(body).send().await;
         let answer = answer.with_context(|| self.unreachable())?;
         Ok((answer.status(), answer.bytes().await?))
+    }
+
+    fn api(&self, path: &str) -> anyhow::Result<Url> {
+        Ok(self.root.join(API)?.join(path)?)
     }
 
     fn command(&self, url: Url) -> reqwest::RequestBuilder {
@@ -239,13 +286,19 @@ impl AdminClient {
         let status = answer.status();
         let body = answer.bytes().await?;
         if !status.is_success() {
-            bail!("{}", body_text(&body));
+            bail!("{}", error_text(&body));
         }
         Ok(body)
     }
 
     fn unreachable(&self) -> String {
-        format!("no gateway answers at {}: check that it runs, and that this is its admin.listen", self.base)
+        let tls = match self.root.scheme() {
+            "https" => {
+                ", and that its certificate is for that host and is signed by a CA that --ca or `ca` names"
+            }
+            _ => "",
+        };
+        format!("no gateway answers at {}: check that it runs, that this is its admin.listen{tls}", self.root)
     }
 }
 
@@ -257,7 +310,14 @@ pub fn parse<T: DeserializeOwned>(body: &[u8]) -> anyhow::Result<T> {
     serde_json::from_slice(body).context("unexpected answer: the gateway may be of another version")
 }
 
-/// The text of a body.
-pub fn body_text(body: &[u8]) -> String {
-    String::from_utf8_lossy(body).trim_end().to_owned()
+/// The text of an error: the detail of a problem (RFC 9457), or else the body as it is.
+fn error_text(body: &[u8]) -> String {
+    #[derive(Deserialize)]
+    struct Problem {
+        detail: String,
+    }
+    match serde_json::from_slice::<Problem>(body) {
+        Ok(problem) => problem.detail,
+        Err(_) => String::from_utf8_lossy(body).trim_end().to_owned(),
+    }
 }

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 pub mod admin_client;
+mod admin_tls;
 pub mod audit;
 pub mod bench;
 pub mod certs;
@@ -10,8 +11,11 @@ pub mod config_diff;
 pub mod csv;
 pub mod queue;
 pub mod records;
+pub mod reports;
 pub mod support_bundle;
 mod table;
+pub mod top;
 pub mod zones;
 
+pub use admin_tls::AdminTls;
 pub use table::may_colour;

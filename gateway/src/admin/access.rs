@@ -1,6 +1,6 @@
 //! Decides which requests the admin API answers.
 //!
-//! The admin API is plain HTTP without a login, often behind a port-forward to an operator's own machine. A
+//! Reading the admin API needs no login, and it is often behind a port-forward to an operator's own machine. A
 //! page in the operator's browser could reach it under a name that resolves to loopback (DNS rebinding). So a
 //! request must name a known host.
 
@@ -46,6 +46,17 @@ pub(super) enum Refusal {
 }
 
 impl Refusal {
+    /// A word for programs.
+    pub(super) fn code(self) -> &'static str {
+        match self {
+            Self::Host => "unknown_host",
+            Self::Origin => "foreign_origin",
+            Self::NoCommand => "no_command_header",
+            Self::Elsewhere => "no_commands_here",
+            Self::Token => "wrong_token",
+        }
+    }
+
     pub(super) fn status(self) -> StatusCode {
         match self {
             Self::Token => StatusCode::UNAUTHORIZED,
@@ -68,7 +79,7 @@ pub(super) fn may_read(settings: &AdminSettings, ends: Endpoints, request: &Part
 /// on loopback.
 pub(super) fn may_command(settings: &AdminSettings, ends: Endpoints, request: &Parts) -> Result<(), Refusal> {
     may_read(settings, ends, request)?;
-    if is_foreign(request) {
+    if is_foreign(settings, request) {
         return Err(Refusal::Origin);
     }
     if !request.headers.contains_key(COMMAND_HEADER) {
@@ -94,8 +105,9 @@ fn is_known(settings: &AdminSettings, ends: Endpoints, host: &str) -> bool {
 }
 
 /// Whether the browser's headers say that a page of another site sent the request.
-fn is_foreign(request: &Parts) -> bool {
-    let own = host(&request.uri, &request.headers).map(|host| format!("http://{host}"));
+fn is_foreign(settings: &AdminSettings, request: &Parts) -> bool {
+    let scheme = if settings.tls { "https" } else { "http" };
+    let own = host(&request.uri, &request.headers).map(|host| format!("{scheme}://{host}"));
     let own = own.unwrap_or_default();
     let foreign_origin = request
         .headers
@@ -137,6 +149,7 @@ mod tests {
             listen: listen.parse().expect("an address"),
             hosts: vec!["gateway.ops.example.com".into()],
             token: token.then(|| Secret::new(TOKEN)),
+            tls: false,
         }
     }
 
@@ -224,6 +237,19 @@ mod tests {
             assert_eq!(may_command(&guarded, ends, &request(&[host, sent])), Err(Refusal::Token));
             let two = request(&[host, sent, ("authorization", &bearer), ("authorization", &bearer)]);
             assert_eq!(may_command(&guarded, ends, &two), Err(Refusal::Token));
+        }
+    }
+
+    #[test]
+    fn the_own_origin_has_the_own_scheme() {
+        let (mut settings, ends) = (settings("127.0.0.1:9090", false), ends("127.0.0.1", "127.0.0.1"));
+        let from = |origin| request(&[("host", "localhost:9090"), (COMMAND_HEADER, "1"), ("origin", origin)]);
+        let (plain, tls) = (from("http://localhost:9090"), from("https://localhost:9090"));
+        for is_tls in [false, true] {
+            settings.tls = is_tls;
+            let (own, other) = if is_tls { (&tls, &plain) } else { (&plain, &tls) };
+            assert_eq!(may_command(&settings, ends, own), Ok(()));
+            assert_eq!(may_command(&settings, ends, other), Err(Refusal::Origin));
         }
     }
 }

@@ -1,31 +1,27 @@
-//! `GET /config/diff`: what a reload would change.
+//! What a reload would change.
 
-use http::{Response, StatusCode};
+use http::StatusCode;
 use operations::config_diff::ConfigDiff;
 
-use super::{JSON, TEXT, respond};
+use super::answer::{Answer, json};
+use super::problem::Problem;
 use crate::Gateway;
-use gateway_http::Body;
 
 /// Reads the configuration as a reload would, and compares it with the one that runs.
-pub(super) async fn config_diff(gateway: &Gateway) -> Response<Body> {
+pub(super) async fn config_diff(gateway: &Gateway) -> Answer {
     let Some(file) = gateway.settings.files.first().cloned() else {
-        return respond(StatusCode::NOT_FOUND, TEXT, "the gateway was not started from a file\n".into());
+        let detail = "the gateway was not started from a file";
+        return Err(Problem::new(StatusCode::NOT_FOUND, "no_file", detail));
     };
     match tokio::task::spawn_blocking(move || config::load(&file)).await {
-        Ok(Ok(newer)) => {
-            let diff = ConfigDiff::between(&gateway.settings, &newer);
-            respond(StatusCode::OK, JSON, serde_json::to_string_pretty(&diff).unwrap_or_default())
+        Ok(Ok(newer)) => json(&ConfigDiff::between(&gateway.settings, &newer)),
+        Ok(Err(error)) => {
+            let detail = format!("the configuration is refused: {error}");
+            Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "refused_configuration", detail))
         }
-        Ok(Err(error)) => respond(
-            StatusCode::UNPROCESSABLE_ENTITY,
-            TEXT,
-            format!("the configuration is refused: {error}\n"),
-        ),
-        Err(error) => respond(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            TEXT,
-            format!("the configuration cannot be read: {error}\n"),
-        ),
+        Err(error) => {
+            let detail = format!("the configuration cannot be read: {error}");
+            Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail))
+        }
     }
 }

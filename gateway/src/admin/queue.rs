@@ -8,20 +8,18 @@ use backends::Digest;
 use http::StatusCode;
 use replication::{JobQuery, JobSelection, NewJob, State};
 
+use super::answer::{Answer, json};
+use super::problem::Problem;
 use crate::Gateway;
 use operations::queue::{Add, BACKLOG_MAX, Changed, JOBS_MAX, JobReport, Park, QueueReport, Retry};
 
 /// The default number of jobs in one answer.
 const JOBS_PAGE: u32 = 100;
 
-/// The status and the text of a refusal.
-pub(crate) type Refusal = (StatusCode, String);
-
 /// Queues copies. Returns their number.
-pub(crate) async fn add(gateway: &Gateway, body: &[u8]) -> Result<String, Refusal> {
-    let add: Add = understood(body)?;
+pub(super) async fn add(gateway: &Gateway, add: Add) -> Answer {
     if add.jobs.len() > JOBS_MAX {
-        return Err((StatusCode::PAYLOAD_TOO_LARGE, format!("at most {JOBS_MAX} copies at once")));
+        return Err(Problem::too_large(format!("at most {JOBS_MAX} copies at once")));
     }
     let home = gateway.repairable_home();
     let target = |name: &str| gateway.targets.iter().chain(&home).find(|zone| ***zone == *name);
@@ -36,42 +34,42 @@ pub(crate) async fn add(gateway: &Gateway, body: &[u8]) -> Result<String, Refusa
     let zones: BTreeSet<_> = jobs.iter().map(|job| Arc::clone(&job.target)).collect();
     let backlog = add.backlog.min(BACKLOG_MAX);
     for zone in zones {
-        let waiting = gateway.fanout.journal().depth(&zone, backlog).await.map_err(unreadable)?;
+        let waiting = gateway.fanout.journal().depth(&zone, backlog).await?;
         if waiting >= backlog {
-            return Err((StatusCode::TOO_MANY_REQUESTS, format!("{waiting} copies wait for {zone}")));
+            let detail = format!("{waiting} copies wait for {zone}");
+            return Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, "queue_full", detail));
         }
     }
-    let count = jobs.len();
-    gateway.fanout.add(jobs).await.map_err(unreadable)?;
-    Ok(format!("{count} queued\n"))
+    let queued = Changed { jobs: jobs.len() as u64 };
+    gateway.fanout.add(jobs).await?;
+    json(&queued)
 }
 
 /// The progress of the sweep.
-pub(crate) fn sweep(gateway: &Gateway) -> String {
+pub(super) fn sweep(gateway: &Gateway) -> Answer {
     json(&gateway.sweep.report())
 }
 
 /// Begins a round of the sweep now.
-pub(crate) fn begin_sweep(gateway: &Gateway) -> Result<String, Refusal> {
+pub(super) fn begin_sweep(gateway: &Gateway) -> Answer {
     match gateway.sweep.begin() {
-        true => Ok(sweep(gateway)),
-        false => Err((
-            StatusCode::CONFLICT,
+        true => sweep(gateway),
+        false => Err(Problem::conflict(
+            "no_sweep",
             "this gateway has no sweep: it needs registry.account, targets of copies, and \
-             replication.sweep.enabled"
-                .to_owned(),
+             replication.sweep.enabled",
         )),
     }
 }
 
 /// The queue of every zone, read now.
-pub(crate) async fn queues(gateway: &Gateway) -> String {
+pub(super) async fn queues(gateway: &Gateway) -> Answer {
     let sample = gateway.sampler.fresh().await;
     json(&QueueReport::new(&sample, SystemTime::now()))
 }
 
 /// A page of jobs, selected by `zone`, `state`, `after_zone` and `after_digest`, and `limit`.
-pub(crate) async fn jobs(gateway: &Gateway, query: &str) -> Result<String, Refusal> {
+pub(super) async fn jobs(gateway: &Gateway, query: &str) -> Answer {
     let mut shown = JobQuery { limit: JOBS_PAGE, ..JobQuery::default() };
     let mut after = (None, None);
     for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
@@ -81,61 +79,56 @@ pub(crate) async fn jobs(gateway: &Gateway, query: &str) -> Result<String, Refus
             "after_zone" => after.0 = Some(value.into_owned()),
             "after_digest" => after.1 = Some(value.into_owned()),
             "limit" => {
-                shown.limit = value
-                    .parse()
-                    .map_err(|_| (StatusCode::BAD_REQUEST, "limit is not a number".to_owned()))?;
+                shown.limit = limit(&value)?;
             }
             _ => {
-                return Err((
-                    StatusCode::BAD_REQUEST,
-                    "the query cannot be parsed: is the command of another version?".to_owned(),
+                return Err(Problem::malformed(
+                    "the query cannot be parsed: is the command of another version?",
                 ));
             }
         }
     }
     shown.after = after.0.zip(after.1);
-    let jobs = gateway.fanout.journal().jobs(shown).await.map_err(unreadable)?;
-    Ok(reports(jobs))
+    let jobs = gateway.fanout.journal().jobs(shown).await?;
+    reports(jobs)
 }
 
 /// The jobs of one blob in every zone.
-pub(crate) async fn jobs_of(gateway: &Gateway, text: &str) -> Result<String, Refusal> {
+pub(super) async fn jobs_of(gateway: &Gateway, text: &str) -> Answer {
     let (digest, zones) = (digest(text)?, zones(gateway, None).await?);
-    let jobs = gateway.fanout.journal().jobs_of(&digest, &zones).await.map_err(unreadable)?;
-    Ok(reports(jobs))
+    let jobs = gateway.fanout.journal().jobs_of(&digest, &zones).await?;
+    reports(jobs)
 }
 
 /// Makes jobs due now.
-pub(crate) async fn retry(gateway: &Gateway, body: &[u8]) -> Result<String, Refusal> {
-    let retry: Retry = understood(body)?;
+pub(super) async fn retry(gateway: &Gateway, retry: Retry) -> Answer {
     let which = JobSelection {
         zones: zones(gateway, retry.zone.as_deref()).await?,
         digests: retry.digests.as_deref().map(digests).transpose()?,
         state: retry.state.as_deref().map(state).transpose()?,
     };
-    let jobs = gateway.fanout.journal().retry(&which).await.map_err(unreadable)?;
+    let jobs = gateway.fanout.journal().retry(&which).await?;
     tracing::info!(jobs, zone = retry.zone, "jobs are tried again by command");
-    Ok(json(&Changed { jobs }))
+    json(&Changed { jobs })
 }
 
 /// Parks jobs.
-pub(crate) async fn park(gateway: &Gateway, body: &[u8]) -> Result<String, Refusal> {
-    let park: Park = understood(body)?;
+pub(super) async fn park(gateway: &Gateway, park: Park) -> Answer {
     let (zones, digests) = (zones(gateway, park.zone.as_deref()).await?, digests(&park.digests)?);
     let why = format!("by command: {}", park.reason);
-    let jobs = gateway.fanout.journal().park_blobs(&digests, &zones, &why).await.map_err(unreadable)?;
+    let jobs = gateway.fanout.journal().park_blobs(&digests, &zones, &why).await?;
     tracing::warn!(
         jobs,
         zone = park.zone,
         "jobs are parked by command: they wait until somebody asks for them"
     );
-    Ok(json(&Changed { jobs }))
+    json(&Changed { jobs })
 }
 
 /// The named zone, or all zones: the configured ones, and those that have copies in the journal.
-async fn zones(gateway: &Gateway, named: Option<&str>) -> Result<Vec<Arc<str>>, Refusal> {
+async fn zones(gateway: &Gateway, named: Option<&str>) -> Result<Vec<Arc<str>>, Problem> {
     let mut all = gateway.fanout.zones();
-    for count in gateway.fanout.journal().counts().await.map_err(unreadable)? {
+    for count in gateway.fanout.journal().counts().await? {
         if !all.contains(&count.zone) {
             all.push(count.zone);
         }
@@ -144,64 +137,55 @@ async fn zones(gateway: &Gateway, named: Option<&str>) -> Result<Vec<Arc<str>>, 
         None => Ok(all),
         Some(named) => match all.into_iter().find(|zone| **zone == *named) {
             Some(zone) => Ok(vec![zone]),
-            None => Err((StatusCode::NOT_FOUND, format!("there is no zone {named}"))),
+            None => Err(Problem::unknown_zone(format!("there is no zone {named}"))),
         },
     }
 }
 
-fn digests(texts: &[String]) -> Result<Vec<Digest>, Refusal> {
+fn digests(texts: &[String]) -> Result<Vec<Digest>, Problem> {
     if texts.len() > JOBS_MAX {
-        return Err((StatusCode::PAYLOAD_TOO_LARGE, format!("at most {JOBS_MAX} blobs at once")));
+        return Err(Problem::too_large(format!("at most {JOBS_MAX} blobs at once")));
     }
     texts.iter().map(|text| digest(text)).collect()
 }
 
-fn state(text: &str) -> Result<State, Refusal> {
+fn limit(text: &str) -> Result<u32, Problem> {
+    let limit = text.parse().ok().filter(|limit| (1..=JOBS_MAX).contains(limit));
+    limit
+        .and_then(|limit| limit.try_into().ok())
+        .ok_or_else(|| Problem::malformed(format!("limit is a number from 1 to {JOBS_MAX}")))
+}
+
+fn state(text: &str) -> Result<State, Problem> {
     [State::Waiting, State::Failing, State::Parked]
         .into_iter()
         .find(|state| state.as_str() == text)
-        .ok_or_else(|| (StatusCode::BAD_REQUEST, "a state is waiting, failing or parked".to_owned()))
+        .ok_or_else(|| Problem::malformed("a state is waiting, failing or parked"))
 }
 
-fn reports(jobs: Vec<replication::JobView>) -> String {
+fn reports(jobs: Vec<replication::JobView>) -> Answer {
     let now = SystemTime::now();
     json(&jobs.into_iter().map(|job| JobReport::new(job, now)).collect::<Vec<_>>())
 }
 
-fn json<T: serde::Serialize>(value: &T) -> String {
-    // Numbers, strings and lists of them can always be written as JSON, except infinities. Rates are never
-    // infinite.
-    serde_json::to_string_pretty(value).unwrap_or_default()
-}
-
 /// Refuses a zone that cannot be used, because copies into it would only wait.
-fn usable(gateway: &Gateway, name: &str) -> Result<(), Refusal> {
+fn usable(gateway: &Gateway, name: &str) -> Result<(), Problem> {
     let zone = gateway.router.zones().find(|zone| *zone.name == *name);
     match zone.and_then(config::unusable) {
-        Some(unusable) => Err((StatusCode::CONFLICT, unusable)),
+        Some(unusable) => Err(Problem::conflict("zone_unusable", unusable)),
         None => Ok(()),
     }
 }
 
-fn not_there(gateway: &Gateway, zone: &str) -> Refusal {
+fn not_there(gateway: &Gateway, zone: &str) -> Problem {
     let known = gateway.router.zones().any(|known| *known.name == *zone);
     match known {
-        false => (StatusCode::NOT_FOUND, format!("there is no zone {zone}")),
-        true => (StatusCode::CONFLICT, operations::queue::no_target(zone)),
+        false => Problem::unknown_zone(format!("there is no zone {zone}")),
+        true => Problem::conflict("no_target", operations::queue::no_target(zone)),
     }
 }
 
-fn digest(text: &str) -> Result<Digest, Refusal> {
+fn digest(text: &str) -> Result<Digest, Problem> {
     // The text is not repeated in the error, because it may be anything.
-    text.parse().map_err(|error| (StatusCode::BAD_REQUEST, format!("a digest is wrong: {error}")))
-}
-
-fn understood<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
-    serde_json::from_slice(body).map_err(|error| {
-        (StatusCode::BAD_REQUEST, format!("the command cannot be parsed: is it of another version? {error}"))
-    })
-}
-
-fn unreadable(error: replication::JournalError) -> Refusal {
-    (StatusCode::SERVICE_UNAVAILABLE, error.to_string())
+    text.parse().map_err(|error| Problem::malformed(format!("a digest is wrong: {error}")))
 }

@@ -24,6 +24,7 @@ use zone_router::{PerZone, Policy, RoutedZone, Router, Zone};
 
 use crate::Gateway;
 use crate::access_log::AccessLog;
+use crate::admin::{LatestCensus, Live};
 use crate::copies::{Quay, ReadRepairs, Sampled, Sampler, Spool};
 use crate::drains::DrainStates;
 use crate::gateway::BYPASS_PARTS_MAX;
@@ -31,6 +32,7 @@ use crate::index_manifests::QueuedManifests;
 use crate::metrics::{ContradictedSizes, Metrics};
 use crate::permissions::Permissions;
 use crate::server::{self, Protocols};
+use crate::traffic::Traffic;
 
 /// The journal's file in `state_dir`, if the journal is an SQLite file.
 const JOURNAL: &str = "journal.sqlite";
@@ -62,6 +64,8 @@ pub(super) async fn gateway(
     let router = Arc::new(Router::with(routed(&zones, policies.to_vec()), settings.routing));
     let drains = DrainStates::open(Arc::clone(&router), policies, &settings.state_dir);
     let drains = Arc::new(drains.context("state_dir cannot be used")?);
+    let live = Arc::new(Live::new());
+    router.observe_turns(Arc::clone(&live) as _);
     router.start(generation);
     upstream.start(generation);
     let metrics = Arc::new(Metrics::new(&zones));
@@ -89,7 +93,10 @@ pub(super) async fn gateway(
         cache,
         metrics,
         access_log,
+        traffic: Arc::new(Traffic::default()),
         sampler: Arc::new(Sampler::new(sampled(&router, &fanout, &targets))),
+        census: Arc::new(LatestCensus::default()),
+        live,
         sweep: Arc::default(),
         router,
         drains,

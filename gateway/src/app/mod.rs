@@ -135,6 +135,7 @@ impl App {
         let stop_admin = CancellationToken::new();
         let (draining, stop) = (shutdown.clone(), stop_admin.clone());
         let admin = tokio::spawn(admin::serve(Arc::clone(current), self.admin_listener, draining, stop));
+        tokio::spawn(admin::watch(Arc::clone(current), stop_admin.clone()));
         tokio::spawn(copies::sample(Arc::clone(&gateway.sampler), self.stop_copies.clone()));
         tokio::spawn(memory::give_back(gateway.memory.clone(), self.stop_copies.clone()));
         self.reloader.start().await;

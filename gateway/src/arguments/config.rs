@@ -1,11 +1,10 @@
 //! The arguments of `config`.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::{Output, examples};
+use super::{AdminArguments, Output, examples};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ConfigCommand {
@@ -30,9 +29,8 @@ pub(crate) struct DiffArguments {
     /// The older configuration file, instead of what the gateway runs.
     #[arg(long, value_name = "FILE", conflicts_with = "admin")]
     pub(crate) against: Option<PathBuf>,
-    /// The gateway's admin.listen, instead of the one in its configuration.
-    #[arg(long, value_name = "ADDRESS")]
-    pub(crate) admin: Option<SocketAddr>,
+    #[command(flatten)]
+    pub(crate) admin: AdminArguments,
     /// The format of the result.
     #[arg(long, value_enum, default_value_t = Output::Table)]
     pub(crate) output: Output,

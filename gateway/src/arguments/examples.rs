@@ -10,8 +10,9 @@ pub(super) const CHECK: &str = "Examples:
   quay-gateway check --config gateway.yaml
   quay-gateway check --config gateway.yaml --timeout 5s --output json";
 
-pub(super) const CHECK_CONFIG: &str = "Example:
-  quay-gateway check-config --config gateway.yaml";
+pub(super) const CHECK_CONFIG: &str = "Examples:
+  quay-gateway check-config --config gateway.yaml
+  quay-gateway check-config --config gateway.yaml --output yaml";
 
 pub(super) const CONFIG: &str = "Example:
   quay-gateway config diff --config gateway.yaml";
@@ -38,6 +39,11 @@ pub(super) const UNDRAIN: &str = "Example:
 pub(super) const RETIRE: &str = "Examples:
   quay-gateway zones retire zone-b --config gateway.yaml
   quay-gateway zones retire zone-b --config gateway.yaml --resume";
+
+pub(super) const TOP: &str = "Examples:
+  quay-gateway top --config gateway.yaml
+  quay-gateway top --admin 127.0.0.1:9090 --interval 5s
+  quay-gateway top --config gateway.yaml --once";
 
 pub(super) const QUEUE_LS: &str = "Examples:
   quay-gateway queue ls --config gateway.yaml --zone zone-b --state failing

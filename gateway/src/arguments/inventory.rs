@@ -1,6 +1,5 @@
 //! The arguments of the commands that audit the zones: `audit`, `heal`, `backfill`, `zones retire`.
 
-use std::net::SocketAddr;
 use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,7 +7,7 @@ use std::time::Duration;
 use clap::Args;
 use operations::audit::Percent;
 
-use super::Output;
+use super::{AdminArguments, Output};
 
 /// The arguments of every inventory.
 #[derive(Debug, Args)]
@@ -75,14 +74,6 @@ pub(crate) enum AuditOutput {
     Yaml,
     /// CSV: one finding a line, written as it is found.
     Csv,
-}
-
-/// The arguments that locate a running gateway.
-#[derive(Debug, Args)]
-pub(crate) struct AdminArguments {
-    /// The gateway's admin.listen, instead of the one in its configuration.
-    #[arg(long, value_name = "ADDRESS")]
-    pub(crate) admin: Option<SocketAddr>,
 }
 
 /// The arguments for queueing copies.

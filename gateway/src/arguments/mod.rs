@@ -1,5 +1,6 @@
 //! The command line.
 
+mod admin;
 mod certs;
 mod clients;
 mod config;
@@ -8,6 +9,7 @@ mod inventory;
 mod queue;
 mod support_bundle;
 mod terminal;
+mod top;
 
 use std::net::SocketAddr;
 use std::num::NonZeroU64;
@@ -17,6 +19,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use operations::bench::{AT_ONCE_MAX, ImageName, READS_MAX};
 
+pub(crate) use self::admin::AdminArguments;
 pub(crate) use self::certs::{CertsArguments, CertsCommand, IssueArguments, ShowArguments, TrustArguments};
 pub(crate) use self::clients::{ClientArgument, ClientsArguments, RoleArgument, clients_examples};
 pub(crate) use self::config::{ConfigCommand, DiffArguments};
@@ -27,6 +30,7 @@ pub(crate) use self::inventory::{
 pub(crate) use self::queue::{QueueArguments, QueueCommand, State};
 pub(crate) use self::support_bundle::SupportBundleArguments;
 pub(crate) use self::terminal::{CompletionsArguments, ManArguments, ShellArgument};
+pub(crate) use self::top::TopArguments;
 
 /// A TLS gateway in front of Red Hat Quay. Blobs come from a local cache or from the nearest healthy
 /// zone, and pushes are copied to the other zones.
@@ -75,6 +79,9 @@ pub(crate) enum Command {
         /// The configuration file.
         #[arg(long, value_name = "FILE", env = "QUAY_GATEWAY_CONFIG")]
         config: PathBuf,
+        /// The format of the result.
+        #[arg(long, value_enum, default_value_t = Output::Table)]
+        output: Output,
     },
     /// Show what differs between two configurations.
     #[command(after_help = examples::CONFIG)]
@@ -160,6 +167,10 @@ pub(crate) enum Command {
     /// gateway logs to standard error, so give what received that with --log.
     #[command(after_help = examples::SUPPORT_BUNDLE)]
     SupportBundle(SupportBundleArguments),
+    /// Watch a running gateway on a terminal: requests and bytes a second by where they come from, zones, the cache, the
+    /// certificates. q or Ctrl-C ends it.
+    #[command(after_help = examples::TOP)]
+    Top(TopArguments),
     /// Print the completions for a shell. The packages install them.
     #[command(after_help = examples::COMPLETIONS)]
     Completions(CompletionsArguments),
@@ -227,14 +238,13 @@ pub(crate) struct BenchZonesArguments {
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = false)]
 pub(crate) struct ZonesArguments {
-    /// The configuration file of the gateway, for its admin.listen and its admin.token_file.
+    /// The configuration file of the gateway, for its admin.listen, admin.tls and admin.token_file.
     #[arg(long, value_name = "FILE", env = "QUAY_GATEWAY_CONFIG", global = true)]
     pub(crate) config: Option<PathBuf>,
-    /// The gateway's admin.listen, instead of the one in its configuration.
-    #[arg(long, value_name = "ADDRESS", global = true)]
-    pub(crate) admin: Option<SocketAddr>,
+    #[command(flatten)]
+    pub(crate) gateway: AdminArguments,
     /// The format of the result.
-    #[arg(long, value_enum, default_value_t = Output::Table)]
+    #[arg(long, value_enum, default_value_t = Output::Table, global = true)]
     pub(crate) output: Output,
     /// Repeat the output every SECONDS seconds, by default every 2.
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "2")]
@@ -299,6 +309,45 @@ mod tests {
         let name = command.get_bin_name().unwrap_or_else(|| command.get_name());
         assert!(help.contains(&format!(" {name}")), "{name}: {help}");
         command.get_subcommands().for_each(has_examples);
+    }
+
+    /// What has no `--output`, and why.
+    const WITHOUT_OUTPUT: [(&str, &str); 10] = [
+        ("run", "it serves; --log-format is for its log"),
+        ("clients", "it prints files in the formats of clients"),
+        ("certs ca", "it writes files whose names are fixed"),
+        ("certs issue", "it writes files whose names are fixed"),
+        ("certs secret", "it prints an object of Kubernetes"),
+        ("certs trust", "it prints commands for people"),
+        ("support-bundle", "it writes an archive"),
+        ("top", "it is a screen; zones and queue have the same data"),
+        ("completions", "it prints a script of a shell"),
+        ("man", "it writes files"),
+    ];
+
+    /// The commands that are no mere parents and lack a format.
+    fn lacking(command: &clap::Command, path: &str, found: &mut Vec<String>) {
+        let formats = command.get_arguments().find(|argument| argument.get_id() == "output").map(|output| {
+            output.get_possible_values().iter().map(|value| value.get_name().to_owned()).collect::<Vec<_>>()
+        });
+        let is_parent = command.is_subcommand_required_set();
+        if !is_parent && formats.is_none_or(|formats| formats != ["table", "json", "yaml", "csv"]) {
+            found.push(path.to_owned());
+        }
+        for below in command.get_subcommands() {
+            lacking(below, format!("{path} {}", below.get_name()).trim_start(), found);
+        }
+    }
+
+    #[test]
+    fn every_command_has_all_formats_or_a_reason() {
+        let mut program = Arguments::command().disable_help_subcommand(true);
+        program.build();
+        let mut found = Vec::new();
+        lacking(&program, "", &mut found);
+        let mut expected = WITHOUT_OUTPUT.map(|(command, _)| command.to_owned()).to_vec();
+        (found.sort(), expected.sort());
+        assert_eq!(found, expected);
     }
 
     #[test]

@@ -1,22 +1,20 @@
 //! The arguments of `queue`.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use backends::Digest;
 use clap::{Args, Subcommand};
 
-use super::{Output, examples};
+use super::{AdminArguments, Output, examples};
 
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = false)]
 pub(crate) struct QueueArguments {
-    /// The configuration file of the gateway, for its admin.listen and its admin.token_file.
+    /// The configuration file of the gateway, for its admin.listen, admin.tls and admin.token_file.
     #[arg(long, value_name = "FILE", env = "QUAY_GATEWAY_CONFIG", global = true)]
     pub(crate) config: Option<PathBuf>,
-    /// The gateway's admin.listen, instead of the one in its configuration.
-    #[arg(long, value_name = "ADDRESS", global = true)]
-    pub(crate) admin: Option<SocketAddr>,
+    #[command(flatten)]
+    pub(crate) gateway: AdminArguments,
     /// The format of the result.
     #[arg(long, value_enum, default_value_t = Output::Table, global = true)]
     pub(crate) output: Output,

@@ -1,9 +1,10 @@
 //! The arguments of `support-bundle`.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::Args;
+
+use super::AdminArguments;
 
 /// `support-bundle`.
 #[derive(Debug, Args)]
@@ -11,9 +12,8 @@ pub(crate) struct SupportBundleArguments {
     /// The configuration file of the gateway. If it is refused, the bundle says why.
     #[arg(long, value_name = "FILE", env = "QUAY_GATEWAY_CONFIG")]
     pub(crate) config: PathBuf,
-    /// The gateway's admin.listen, instead of the one in its configuration.
-    #[arg(long, value_name = "ADDRESS")]
-    pub(crate) admin: Option<SocketAddr>,
+    #[command(flatten)]
+    pub(crate) gateway: AdminArguments,
     /// A file with the gateway's log, or - for standard input. Its last 8 MiB are taken.
     #[arg(long, value_name = "FILE")]
     pub(crate) log: Option<PathBuf>,

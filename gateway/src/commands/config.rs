@@ -24,6 +24,6 @@ fn diff(arguments: &DiffArguments) -> anyhow::Result<ConfigDiff> {
     let settings = config::load(&arguments.config)?;
     match &arguments.against {
         Some(older) => Ok(ConfigDiff::between(&config::load(older)?, &settings)),
-        None => runtime()?.block_on(client_for(arguments.admin, &settings)?.config_diff()),
+        None => runtime()?.block_on(client_for(&arguments.admin, &settings)?.config_diff()),
     }
 }

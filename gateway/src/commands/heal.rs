@@ -125,8 +125,7 @@ struct HealResult {
 
 impl HealRun<'_> {
     fn run(&self) -> anyhow::Result<HealResult> {
-        let admin = self.queueing.gateway.admin;
-        let admin_client = self.go.then(|| client_for(admin, self.settings)).transpose()?;
+        let admin_client = self.go.then(|| client_for(&self.queueing.gateway, self.settings)).transpose()?;
         if let Some(admin_client) = &admin_client {
             // Fails now if the gateway does not answer, and not after an inventory of an hour.
             runtime()?.block_on(admin_client.zones())?;

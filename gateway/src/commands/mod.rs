@@ -16,8 +16,10 @@ mod output;
 mod queue;
 mod retire;
 mod run;
+mod screen;
 mod signals;
 mod support_bundle;
+mod top;
 mod zones;
 
 pub(crate) use self::config::config;
@@ -32,4 +34,5 @@ pub(crate) use man::man;
 pub(crate) use queue::queue;
 pub(crate) use run::run;
 pub(crate) use support_bundle::support_bundle;
+pub(crate) use top::top;
 pub(crate) use zones::zones;

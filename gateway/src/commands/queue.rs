@@ -67,7 +67,7 @@ const SWEEP_COLUMNS: [&str; 11] = [
 
 /// Shows the queue of a running gateway, or changes it.
 pub(crate) fn queue(arguments: &QueueArguments) -> anyhow::Result<ExitCode> {
-    let admin_client = admin_client(arguments.admin, arguments.config.as_deref())?;
+    let admin_client = admin_client(&arguments.gateway, arguments.config.as_deref())?;
     let output = arguments.output;
     runtime()?.block_on(async {
         match &arguments.command {

@@ -10,9 +10,25 @@ use operations::queue::{Retirement, ZoneQueue};
 
 use super::audit::{begin, run};
 use super::heal::ensure_zone_exists;
-use super::output::{print, runtime};
-use crate::arguments::RetireArguments;
+use super::output::{csv_of, print, rendered, runtime};
+use crate::arguments::{Output, RetireArguments};
 use crate::exit;
+
+/// The columns of an answer in CSV.
+const COLUMNS: [&str; 12] = [
+    "zone",
+    "allowed",
+    "others",
+    "compared",
+    "blobs",
+    "only_here_blobs=only_here/objects",
+    "only_here_bytes=only_here/bytes",
+    "recent",
+    "waiting",
+    "parked",
+    "at_risk_blobs",
+    "findings",
+];
 
 /// How long ago a resumed inventory may have begun. What it compared then counts as still true.
 const OLDEST: Duration = Duration::from_secs(24 * 60 * 60);
@@ -22,6 +38,7 @@ pub(crate) fn retire(
     settings: &Settings,
     admin_client: &AdminClient,
     arguments: &RetireArguments,
+    output: Output,
 ) -> anyhow::Result<ExitCode> {
     let zone = &arguments.zone;
     ensure_zone_exists(settings, zone)?;
@@ -61,7 +78,9 @@ pub(crate) fn retire(
     retirement.compared(&report.done.tally, arguments.empty);
     retirement.set_unique_objects(runtime()?.block_on(audit::unique_objects(settings, zone, &others))?);
     retirement.set_queue(&zone_queue(admin_client, zone)?);
-    print(&retirement.text(&audit::findings_file(&options.folder)))?;
+    let findings = audit::findings_file(&options.folder);
+    let text = || retirement.text(&findings);
+    print(&rendered(output, &retirement.report(&findings), text, csv_of(&COLUMNS, None))?)?;
     Ok(exit::of_search(retirement.is_allowed()))
 }
 

@@ -8,12 +8,12 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, bail};
 use bytesize::ByteSize;
-use config::{ConfigError, Settings};
+use config::{ConfigError, Settings, Summary};
 use operations::admin_client::AdminClient;
 use operations::support_bundle::{self, BundleParts, LOG_MAX, LogTail};
 use sha2::{Digest as _, Sha256};
 
-use super::admin_client::client_for;
+use super::admin_client::{client_at, client_for};
 use super::check::summary;
 use super::output::{print, runtime};
 use crate::arguments::SupportBundleArguments;
@@ -89,7 +89,10 @@ fn parts(arguments: &SupportBundleArguments, log: Option<LogTail>) -> BundlePart
 
 /// The summary, and why the gateway would not start with these settings.
 fn checked_summary(settings: &Settings) -> String {
-    summary(settings).unwrap_or_else(|error| format!("{}\nerror: {error:#}\n", config::summary(settings)))
+    match summary(settings) {
+        Ok(summary) => summary.to_string(),
+        Err(error) => format!("{}\nerror: {error:#}\n", Summary::of(settings)),
+    }
 }
 
 /// A client of the gateway. If the configuration is refused, `--admin` is needed.
@@ -97,9 +100,9 @@ fn admin_client(
     arguments: &SupportBundleArguments,
     settings: &Result<Settings, ConfigError>,
 ) -> anyhow::Result<AdminClient> {
-    match (settings, arguments.admin) {
-        (Ok(settings), admin) => client_for(admin, settings),
-        (Err(_), Some(address)) => AdminClient::at(address, None),
+    match (settings, arguments.gateway.admin) {
+        (Ok(settings), _) => client_for(&arguments.gateway, settings),
+        (Err(_), Some(address)) => client_at(&arguments.gateway, address),
         (Err(_), None) => bail!("the configuration is refused: --admin says where the gateway is"),
     }
 }

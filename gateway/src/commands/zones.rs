@@ -53,6 +53,9 @@ const COLUMNS: [&str; 34] = [
     "lag_seconds",
 ];
 
+/// The columns of a drain in CSV.
+const DRAIN_COLUMNS: [&str; 2] = ["zone", "drained"];
+
 /// Shows the zones of a running gateway, or drains, undrains or retires one.
 pub(crate) fn zones(arguments: &ZonesArguments) -> anyhow::Result<ExitCode> {
     if let Some(ZonesCommand::Retire(retirement)) = &arguments.command {
@@ -60,18 +63,20 @@ pub(crate) fn zones(arguments: &ZonesArguments) -> anyhow::Result<ExitCode> {
             anyhow::bail!("give the gateway's configuration file with --config")
         };
         let settings = config::load(path)?;
-        return retire(&settings, &client_for(arguments.admin, &settings)?, retirement);
+        return retire(&settings, &client_for(&arguments.gateway, &settings)?, retirement, arguments.output);
     }
-    let admin_client = admin_client(arguments.admin, arguments.config.as_deref())?;
+    let admin_client = admin_client(&arguments.gateway, arguments.config.as_deref())?;
     runtime()?.block_on(async {
         match &arguments.command {
             Some(ZonesCommand::Drain { zone }) => {
-                admin_client.drain(zone, true).await?;
-                print(&format!("{zone} is drained: it is not read until `quay-gateway zones undrain {zone}`; copies to it continue\n"))
+                let report = admin_client.drain(zone, true).await?;
+                let text = || format!("{zone} is drained: it is not read until `quay-gateway zones undrain {zone}`; copies to it continue\n");
+                print(&rendered(arguments.output, &report, text, csv_of(&DRAIN_COLUMNS, None))?)
             }
             Some(ZonesCommand::Undrain { zone }) => {
-                admin_client.drain(zone, false).await?;
-                print(&format!("{zone} is read again\n"))
+                let report = admin_client.drain(zone, false).await?;
+                let text = || format!("{zone} is read again\n");
+                print(&rendered(arguments.output, &report, text, csv_of(&DRAIN_COLUMNS, None))?)
             }
             // `retire` returned above.
             Some(ZonesCommand::Retire(_)) | None => match arguments.watch {

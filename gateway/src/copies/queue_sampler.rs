@@ -85,6 +85,11 @@ impl Sampler {
         }
     }
 
+    /// The latest sample, if there is one.
+    pub(crate) fn peek(&self) -> Option<Arc<Sample>> {
+        self.latest.lock().clone()
+    }
+
     /// Takes a sample now.
     pub(crate) async fn fresh(&self) -> Arc<Sample> {
         let _one = self.taking.lock().await;

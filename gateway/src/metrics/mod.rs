@@ -315,6 +315,11 @@ impl Metrics {
         self.pushes_not_queued.inc();
     }
 
+    /// The number of pushes whose copies could not be queued.
+    pub(crate) fn pushes_not_queued(&self) -> u64 {
+        self.pushes_not_queued.get()
+    }
+
     pub(crate) fn swept(&self, at: SystemTime) {
         self.sweep_finished.set(seconds(at));
     }

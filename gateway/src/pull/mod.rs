@@ -26,10 +26,8 @@ use crate::spans;
 use blob_cache::{BypassReason, CachedBlob, Follower, Lookup, NoFill, part_of};
 use gateway_http::{Body, Problem};
 use limits::memory::{BLOB_READ, Reservation, Use};
+use operations::reports::HIT;
 use registry::upstream::Purpose;
-
-/// The `Cache-Status` of what the cache has, and its name in metrics.
-const HELD: &str = "hit";
 
 /// How many fills a client joins or starts if they break before their first byte.
 const FILL_TRIES_MAX: usize = 3;
@@ -140,12 +138,12 @@ impl Pull<'_> {
     /// The `Cache-Status` of an answer without a body.
     fn held(&self) -> &'static str {
         let held = self.blob.digest == Digest::EMPTY || self.gateway.cache.holds(&self.blob.digest);
-        if held { HELD } else { "fwd=miss" }
+        if held { HIT } else { "fwd=miss" }
     }
 
     /// Records where an answer without a body comes from: the cache, if it has the blob.
     fn with_source_of_head(&self, response: Response<Body>) -> Response<Body> {
-        let source = if self.held() == HELD { Source::HIT } else { Source::GATEWAY };
+        let source = if self.held() == HIT { Source::HIT } else { Source::GATEWAY };
         source.of(response)
     }
 
@@ -176,7 +174,7 @@ impl Pull<'_> {
 
     fn hit(&self, answer: &Answerer, blob: CachedBlob, expected: Option<u64>) -> Response<Body> {
         self.contradicted(expected.unwrap_or(blob.size), blob.size);
-        self.gateway.metrics.blob_answered(HELD).of(answer.file(blob, HELD))
+        self.counted(HIT, answer.file(blob, HIT))
     }
 
     /// Serves the blob from the zones, through the cache if it keeps the blob. If no zone has it, uses the
@@ -302,22 +300,33 @@ impl Pull<'_> {
     fn serve(&self, answer: &Answerer, served: Served, expected: Option<u64>) -> Response<Body> {
         match served {
             Served::Hit(blob) => self.hit(answer, blob, expected),
-            Served::Follow { follower, joined } => self.follow(answer, follower, joined),
-            Served::Bypass(opened, reason) => self.bypass(answer, opened, reason),
+            Served::Follow { follower, joined } => {
+                let from = Arc::clone(follower.source());
+                self.counted(&from, self.follow(answer, follower, joined))
+            }
+            Served::Bypass(opened, reason) => {
+                let from = Arc::clone(&opened.from);
+                self.counted(&from, self.bypass(answer, opened, reason))
+            }
         }
+    }
+
+    /// Counts an answer by where its body comes from.
+    fn counted(&self, place: &str, mut response: Response<Body>) -> Response<Body> {
+        response.extensions_mut().insert(self.gateway.traffic.begun(place));
+        self.gateway.metrics.blob_answered(place).of(response)
     }
 
     /// Reads behind a fill. The answer for a part is sent at once, and its bytes follow as they arrive.
     fn follow(&self, answer: &Answerer, follower: Follower, joined: bool) -> Response<Body> {
         let place = Arc::clone(follower.source());
         spans::note_source(&place);
-        let source = self.gateway.metrics.blob_answered(&place);
         let collapsed = if joined { "; collapsed" } else { "" };
         let status = format!("fwd=miss{collapsed}; stored; detail=\"{place}\"");
         let size = follower.size();
         let (router, blob) = (Arc::clone(&self.gateway.router), self.blob.clone());
         let body = |range| Body::stream(fill::follow(follower, range, router, blob));
-        source.of(answer.bytes(size, body, &status))
+        self.counted(&place, answer.bytes(size, body, &status))
     }
 
     /// Streams a blob that is not kept to this client only. For a part, the whole blob is read. If too many
@@ -325,8 +334,8 @@ impl Pull<'_> {
     /// read (RFC 9110, 14.2: a range may be ignored).
     fn bypass(&self, answer: &Answerer, opened: Opened, reason: BypassReason) -> Response<Body> {
         spans::note_source(&opened.from);
-        let source = self.gateway.metrics.blob_answered(&opened.from);
-        source.of(self.bypassed(answer, opened, reason))
+        let place = Arc::clone(&opened.from);
+        self.counted(&place, self.bypassed(answer, opened, reason))
     }
 
     fn bypassed(&self, answer: &Answerer, opened: Opened, reason: BypassReason) -> Response<Body> {

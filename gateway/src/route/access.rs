@@ -17,10 +17,12 @@ use tracing::Span;
 
 use crate::Gateway;
 use crate::access_log::Record;
+use crate::admin::{EndedRequest, WatchedRequest};
 use crate::metrics::Source;
 use crate::otlp;
 use crate::request::Client;
 use crate::request::ReceivedBytes;
+use crate::traffic::SourceTally;
 use gateway_http::{Body, BodyError, content_length};
 use registry::loggable;
 
@@ -34,6 +36,8 @@ const WHOLE: &str = "whole";
 pub(super) struct RequestTrace {
     pub(super) id: RequestId,
     pub(super) span: Span,
+    /// Present if somebody watches requests.
+    pub(super) watched: Option<WatchedRequest>,
 }
 
 /// A request in progress. It is logged and counted exactly once, however it ends.
@@ -65,6 +69,8 @@ struct SentAnswer {
     /// `Cache-Status`.
     cache: Option<HeaderValue>,
     source: Source,
+    /// The counts of where the body comes from, if it is that of a blob.
+    tally: Option<SourceTally>,
     /// The time to the first byte of the body, or to the head if there is no body.
     first_byte: Option<Duration>,
     /// The number of body bytes that were sent.
@@ -115,13 +121,16 @@ impl Access {
         response.headers_mut().insert(X_REQUEST_ID, self.trace.id.header().clone());
         let status = response.status().as_u16();
         self.gateway.metrics.answered(self.route, status);
+        self.gateway.traffic.answered();
         let cache = response.headers().get("cache-status").cloned();
         let source = response.extensions().get().copied().unwrap_or(Source::GATEWAY);
+        let tally = response.extensions_mut().remove();
         let promised = content_length(response.headers());
         response.map(|body| {
             let end = body.is_end_stream().then_some(End::Whole);
             let size = body.size_hint().exact().or(promised);
-            self.answer = Some(SentAnswer { status, cache, source, first_byte: None, sent: 0, size, end });
+            self.answer =
+                Some(SentAnswer { status, cache, source, tally, first_byte: None, sent: 0, size, end });
             if body.is_end_stream() {
                 self.first_byte();
             }
@@ -140,6 +149,25 @@ impl Access {
     }
 
     /// Writes the line of a request that has ended, into the access log or into the log.
+    /// Tells those who watch.
+    fn tell(&mut self, took: Duration, status: u16, sent: u64, end: &'static str) {
+        let Some(watched) = self.trace.watched.take() else { return };
+        let cache = self.answer.as_ref().and_then(|answer| answer.cache.as_ref()?.to_str().ok());
+        watched.ended(&EndedRequest {
+            id: self.trace.id.as_str(),
+            client: self.client.address,
+            method: self.method.as_str(),
+            path: &self.path,
+            route: self.route,
+            status,
+            cache: cache.unwrap_or("-"),
+            received: self.received.load(Ordering::Relaxed),
+            sent,
+            milliseconds: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+            end,
+        });
+    }
+
     fn log(&self, took: Duration, status: u16, sent: u64, end: &'static str) {
         let answer = self.answer.as_ref();
         let cache = answer.and_then(|answer| answer.cache.as_ref()?.to_str().ok()).unwrap_or("-");
@@ -215,6 +243,7 @@ impl Drop for Access {
             _ => {}
         }
         otlp::end_request(&self.trace.span, &self.trace.id, &self.method, &self.path, status);
+        self.tell(took, status, sent, end);
         self.log(took, status, sent, end);
     }
 }
@@ -234,7 +263,7 @@ impl http_body::Body for Logged {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = &mut *self;
         // Events at a zone while the body is sent belong to this request too.
-        let RequestTrace { id, span } = &this.access.trace;
+        let RequestTrace { id, span, .. } = &this.access.trace;
         let polled = id.enter(|| span.in_scope(|| Pin::new(&mut this.body).poll_frame(context)));
         let item = ready!(polled);
         let ended = self.body.is_end_stream();
@@ -244,7 +273,11 @@ impl http_body::Body for Logged {
         if let Some(answer) = &mut self.access.answer {
             match &item {
                 Some(Ok(frame)) => {
-                    answer.sent += frame.data_ref().map_or(0, |data| data.len() as u64);
+                    let bytes = frame.data_ref().map_or(0, Bytes::len);
+                    answer.sent += bytes as u64;
+                    if let Some(tally) = &answer.tally {
+                        tally.sent(bytes);
+                    }
                     if ended {
                         answer.end = Some(End::Whole);
                     }

@@ -37,7 +37,8 @@ pub(crate) async fn answer(
     let repository = spans::repository(&route, request.uri.path());
     let span = spans::request(&id, &route, repository.as_deref());
     let id = otlp::join_trace(&span, id, &mut request.headers);
-    let trace = RequestTrace { id: id.clone(), span: span.clone() };
+    let watched = gateway.live.begin(&route);
+    let trace = RequestTrace { id: id.clone(), span: span.clone(), watched };
     let name = route.name(&request.method, request.uri.path());
     let access =
         Access::new(gateway, client, trace, &request, (name, repository.as_deref()), body.received());
@@ -143,7 +144,8 @@ pub(crate) fn overloaded(
     problem: &Problem,
 ) -> Response<Body> {
     let (mut request, body) = request.into_parts();
-    let trace = RequestTrace { id: RequestId::of_request(&mut request.headers), span: Span::none() };
+    let watched = gateway.live.begin(&Route::Forward);
+    let trace = RequestTrace { id: RequestId::of_request(&mut request.headers), span: Span::none(), watched };
     let access = Access::new(gateway, client, trace, &request, ("overload", None), body.received());
     access.answered(bodiless(&request.method, problem.response()))
 }

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod azurite;
+mod browser;
 mod bucket;
 mod certificates;
 mod container;
@@ -30,6 +31,7 @@ mod transport;
 mod zone;
 
 pub use azurite::Azurite;
+pub use browser::{Browser, Look};
 pub use bucket::Bucket;
 pub use certificates::Certificates;
 pub use container::{Container, SwiftLogin};

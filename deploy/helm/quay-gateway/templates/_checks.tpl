@@ -14,6 +14,7 @@
   "registry.account" "set account"
   "admin.listen" "the chart sets it"
   "admin.token_file" "set admin.secretName"
+  "admin.tls" "set admin.tls: the probes depend on it"
   "replication.database" "set database.secretName: a URL holds a password, and this is a ConfigMap"
   "timeouts.lame_duck" "set shutdown.lameDuckSeconds: the pod's grace period depends on it"
   "timeouts.drain" "set shutdown.drainSeconds: the pod's grace period depends on it"

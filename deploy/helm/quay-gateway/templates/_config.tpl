@@ -5,6 +5,7 @@
 {{- with .Values.account.username }}{{ $_ := set $registry "account" (dict "username" . "password_file" (printf "../account/%s" $.Values.account.key)) }}{{ end -}}
 {{- $admin := dict "listen" (printf "%s:9090" .Values.listenAddress) -}}
 {{- with .Values.admin.secretName }}{{ $_ := set $admin "token_file" (printf "../admin/%s" $.Values.admin.key) }}{{ end -}}
+{{- if .Values.admin.tls }}{{ $_ := set $admin "tls" true }}{{ end -}}
 {{- $set := dict
   "listen" (printf "%s:8443" .Values.listenAddress)
   "hostname" .Values.hostname

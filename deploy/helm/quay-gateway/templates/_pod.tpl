@@ -97,6 +97,9 @@ spec:
         httpGet:
           path: /healthz
           port: admin
+          {{- if .Values.admin.tls }}
+          scheme: HTTPS
+          {{- end }}
         periodSeconds: 5
         timeoutSeconds: 5
         failureThreshold: 360
@@ -105,6 +108,9 @@ spec:
         httpGet:
           path: /healthz
           port: admin
+          {{- if .Values.admin.tls }}
+          scheme: HTTPS
+          {{- end }}
         periodSeconds: 10
         timeoutSeconds: 5
         failureThreshold: 6
@@ -112,6 +118,9 @@ spec:
         httpGet:
           path: /readyz
           port: admin
+          {{- if .Values.admin.tls }}
+          scheme: HTTPS
+          {{- end }}
         periodSeconds: 5
         timeoutSeconds: 3
         failureThreshold: 2

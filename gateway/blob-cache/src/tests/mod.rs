@@ -1,5 +1,6 @@
 //! Tests of the cache as a whole, in a real folder.
 
+mod census;
 mod copy_source;
 mod demand;
 mod fills;

@@ -47,7 +47,7 @@ pub const RESTART: [&str; 18] = [
 ];
 
 /// The keys whose changes a reload applies.
-pub(super) const RELOAD: [&str; 75] = [
+pub(super) const RELOAD: [&str; 76] = [
     "hostname",
     "more_hostnames",
     "tls.certificate",
@@ -67,6 +67,7 @@ pub(super) const RELOAD: [&str; 75] = [
     "zones",
     "admin.hosts",
     "admin.token_file",
+    "admin.tls",
     "trusted_proxies",
     "proxy_protocol",
     "replication.accept_orphans",

@@ -97,6 +97,7 @@ const SAMPLES: &[(&str, Variables<'static>, Variables<'static>)] = &[
     (GATEWAY, &[], &[("admin.listen", "127.0.0.1:2")]),
     (GATEWAY, &[], &[("admin.hosts", "[admin.example.com]")]),
     (GATEWAY, &[], &[("admin.token_file", "a")]),
+    (GATEWAY, &[], &[("admin.tls", "true")]),
     (GATEWAY, &[], &[("access_log.format", "combined")]),
     (GATEWAY, &[], &[("access_log.to", "access.log")]),
     (GATEWAY, &[], &[("tracing.otlp.endpoint", "http://collector:4318")]),

@@ -134,9 +134,10 @@ pub(super) fn values(settings: &Settings) -> BTreeMap<String, ConfigValue> {
     values.add("cache.dir", dir.display());
     values.add("cache.size", size(*bytes));
     values.add("cache.reserve", size(*reserve));
-    let AdminSettings { listen, hosts, token } = admin;
+    let AdminSettings { listen, hosts, token, tls } = admin;
     values.add("admin.listen", listen);
     values.add_list("admin.hosts", hosts);
+    values.add("admin.tls", tls);
     if let Some(token) = token {
         values.add_secret("admin.token_file", token.clone());
     }

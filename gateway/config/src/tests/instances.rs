@@ -16,7 +16,7 @@ fn instances_of_all_zones() {
         [("zone-b", "zone-b", own), ("zone-a", "zone-a", "a.internal"), ("zone-b~2", "zone-b", own)]
     );
     assert!(!settings.warnings.iter().any(|warning| warning.contains("registry.instances")));
-    let printed = crate::summary(&settings);
+    let printed = crate::Summary::of(&settings).to_string();
     assert!(
         printed.contains("https://b.internal:8443/, certificate for quay.example.com, prefers zone-b"),
         "{printed}"

@@ -313,7 +313,7 @@ fn an_unusable_zone_does_not_stop_the_others() {
         assert_eq!(names(&settings), ["z", "zone-b", "zone-a", "zone-c"]);
         let reason = settings.zones[0].store.unusable().expect("is unusable");
         assert!(reason.contains(wanted), "{reason}");
-        let printed = crate::summary(&settings);
+        let printed = crate::Summary::of(&settings).to_string();
         assert!(printed.contains(reason) && !printed.contains("hunter2"), "{printed}");
     }
     let alone = refused(
@@ -326,11 +326,11 @@ fn an_unusable_zone_does_not_stop_the_others() {
 #[test]
 fn no_secret_is_printed() {
     let settings = loaded(GATEWAY, &[]);
-    let printed = format!("{settings:?}{}", crate::summary(&settings));
+    let printed = format!("{settings:?}{}", crate::Summary::of(&settings).to_string());
     assert!(!printed.contains("hunter2"), "{printed}");
     let broken = QUAY.replace("bucket_name: quay,", "bucket_nam: quay,");
     let settings = Folder::new(GATEWAY, &broken).load(&[]).expect("is read");
-    let printed = format!("{settings:?}{}", crate::summary(&settings));
+    let printed = format!("{settings:?}{}", crate::Summary::of(&settings).to_string());
     assert!(printed.contains("did you mean `bucket_name`?") && !printed.contains("hunter2"), "{printed}");
     let broken = QUAY.replace("secret_key: hunter2,", "secret_key: hunter2, secret_key: hunter2,");
     assert!(!refused_with(GATEWAY, &broken, &[]).contains("hunter2"));
@@ -354,7 +354,7 @@ fn the_journal_is_a_file_or_a_database_and_its_password_is_never_shown() {
     ] {
         let JournalSettings::Postgres(database) = &settings.journal else { panic!("a database") };
         assert_eq!(database.to_string(), shown);
-        let summary = crate::summary(&settings);
+        let summary = crate::Summary::of(&settings).to_string();
         assert!(summary.contains(shown), "{summary}");
         assert!(!format!("{summary} {settings:?}").contains("hunter2"));
     }
@@ -374,7 +374,7 @@ fn a_summary_names_the_settings() {
     let set = "admin: {hosts: [gateway-admin.example.com]}\n";
     let gateway =
         GATEWAY.replace('}', ", redirects_to: ['*.cdn.example.com'], forward_headers: [X-Corp-*]}") + set;
-    let printed = crate::summary(&loaded(&gateway, &[]));
+    let printed = crate::Summary::of(&loaded(&gateway, &[])).to_string();
     for line in [
         "registry.redirects_to   *.cdn.example.com",
         "forward_headers         x-corp-*",

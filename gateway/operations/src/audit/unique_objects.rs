@@ -5,6 +5,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use backends::{Error, Meta};
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
+use serde::Serialize;
 use zone_router::Zone;
 
 use super::tally::Count;
@@ -18,11 +19,12 @@ const UNIQUE_PREFIXES: &[&str] = &["sharedimages/", "userfiles/", "logarchive/",
 const HEADS: usize = 16;
 
 /// The objects below one prefix that no other zone has.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct UniqueObjects {
     /// The prefix, such as `userfiles/`.
     pub prefix: &'static str,
     /// The number of objects and their bytes.
+    #[serde(flatten)]
     pub count: Count,
 }
 

@@ -7,7 +7,7 @@ use super::RegistryCheck;
 use super::step::{Step, StepOutcome, Steps};
 
 /// The report as one JSON object, `{"registry": {…}, "zones": […], "journal": {…} or
-/// null, "account", "database", "lock" and "certificate" likewise, "warnings": […]}`.
+/// null, "account", "database", "lock", "certificate" and "admin" likewise, "warnings": […]}`.
 #[must_use]
 pub fn json(report: &CheckReport) -> Value {
     let zones: Vec<Value> = report
@@ -32,6 +32,7 @@ pub fn json(report: &CheckReport) -> Value {
         "database": services("database"),
         "lock": services("lock"),
         "certificate": services("certificate"),
+        "admin": services("admin"),
         "zones": zones,
         "journal": report.journal.as_ref().map(|journal| json!({
             "ok": journal.steps.passed(),

@@ -1,5 +1,6 @@
 //! Checks that a configuration is right, and that everything that it names works.
 
+mod admin;
 mod advice;
 mod certificate;
 mod connection;

@@ -1,15 +1,16 @@
 //! Checks what the gateway needs besides the registry and the zones: the service account, Quay's database, Quay's Redis,
-//! and the certificates that clients see.
+//! the certificates that clients see, and the admin API over TLS.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::join4;
+use futures_util::join;
 use postgres_connection::PostgresError;
 use rustls::ClientConfig;
 
 use super::CheckProgress;
+use super::admin;
 use super::advice::{Advice, Peer, StepError};
 use super::certificate;
 use super::step::{StepName, StepNote, StepRunner, Steps};
@@ -37,6 +38,9 @@ const NAMED_MAX: usize = 5;
 /// The timeout for reading the certificates that clients see.
 const CERTIFICATE_BOUND: Duration = Duration::from_secs(10);
 
+/// The timeout for one request to the admin API.
+const ADMIN_BOUND: Duration = Duration::from_secs(10);
+
 /// How to give the gateway a service account that can read everything.
 const READ_ALL_FIX: &str = "set registry.account to a user that Quay's config.yaml lists in GLOBAL_READONLY_SUPER_USERS \
                             (a robot belongs to one namespace and cannot read repositories of others)";
@@ -44,7 +48,7 @@ const READ_ALL_FIX: &str = "set registry.account to a user that Quay's config.ya
 /// The result of checking one service.
 #[derive(Debug, Clone)]
 pub struct ServiceCheck {
-    /// `account`, `database`, `lock` or `certificate`.
+    /// `account`, `database`, `lock`, `certificate` or `admin`.
     pub name: &'static str,
     /// The user or the address, without a password.
     pub what: String,
@@ -108,13 +112,20 @@ pub(super) async fn check(
         Some(ServiceCheck::new("certificate", files.join(", "), runner.end()))
     };
     let certificate = async { if certificate::is_configured(settings) { certificate.await } else { None } };
-    let (account, database, lock, certificate) = join4(account, database, lock, certificate).await;
+    let admin = async {
+        let mut runner = StepRunner::new(Peer::default(), vec![StepName::Admin], progress.line("admin"));
+        let work = admin::check(settings);
+        let _ = runner.step(StepName::Admin, each.unwrap_or(ADMIN_BOUND), work).await;
+        Some(ServiceCheck::new("admin", settings.admin.listen.to_string(), runner.end()))
+    };
+    let admin = async { if settings.admin.tls { admin.await } else { None } };
+    let (account, database, lock, certificate, admin) = join!(account, database, lock, certificate, admin);
     let (database, namespaces) = database.map_or((None, None), |(report, all)| (Some(report), all));
     let account = account.map(|(mut report, seen)| {
         report.warning = seen.and_then(|seen| unseen(&report.what, &seen, namespaces.as_ref()));
         report
     });
-    [account, database, lock, certificate].into_iter().flatten().collect()
+    [account, database, lock, certificate, admin].into_iter().flatten().collect()
 }
 
 /// The namespaces of the repositories that the account can list.
@@ -178,6 +189,7 @@ pub(super) fn names(settings: &Settings) -> impl Iterator<Item = &'static str> +
         ("database", placements.is_some()),
         ("lock", lock),
         ("certificate", certificate::is_configured(settings)),
+        ("admin", settings.admin.tls),
     ];
     all.into_iter().filter(|(_, there)| *there).map(|(name, _)| name)
 }

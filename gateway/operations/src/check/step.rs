@@ -50,6 +50,8 @@ pub enum StepName {
     Lock,
     /// Reads the certificates that clients see, and looks at their dates.
     Certificate,
+    /// Connects to the admin API of the gateway that runs, and verifies its certificate.
+    Admin,
 }
 
 impl StepName {
@@ -75,6 +77,7 @@ impl StepName {
             Self::Placements => "placements",
             Self::Lock => "lock",
             Self::Certificate => "certificate",
+            Self::Admin => "admin",
         }
     }
 }

@@ -16,7 +16,7 @@ pub use jobs::{jobs_table, why};
 pub use plan::CopyPlan;
 pub use report::{JobReport, QueueReport, ZoneQueue};
 pub use results::{BackfillReport, heal_json, heal_text, no_target};
-pub use retirement::Retirement;
+pub use retirement::{Retirement, RetirementExample, RetirementReport};
 pub use sample::{Rate, Sample};
 pub use sweep_report::SweepReport;
 pub use table::{sweep_text, table};

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use bytesize::ByteSize;
+use serde::Serialize;
 
 use super::report::ZoneQueue;
 use crate::audit::{Count, Finding, FindingKind, Tally, UniqueObjects, printable};
@@ -30,6 +31,46 @@ pub struct Retirement {
     recent: u64,
     /// Objects that are not blobs and are only in this zone.
     unique_objects: Vec<UniqueObjects>,
+}
+
+/// The answer as data.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RetirementReport {
+    /// The zone.
+    pub zone: String,
+    /// Whether it may be retired.
+    pub allowed: bool,
+    /// The zones that must have every blob of it.
+    pub others: Vec<String>,
+    /// Blobs that were compared, in all zones.
+    pub compared: u64,
+    /// Blobs that were compared, in this zone.
+    pub blobs: u64,
+    /// Copies of blobs that are missing or differ in other zones.
+    pub only_here: Count,
+    /// The first of them.
+    pub examples: Vec<RetirementExample>,
+    /// Objects that are not blobs and are only in this zone.
+    pub unique_objects: Vec<UniqueObjects>,
+    /// Blobs that were written too recently to be compared.
+    pub recent: u64,
+    /// Pending copies into the zone.
+    pub waiting: u64,
+    /// Parked copies into the zone.
+    pub parked: u64,
+    /// Blobs that are being copied and that only this zone has.
+    pub at_risk_blobs: u64,
+    /// The file that lists all findings.
+    pub findings: String,
+}
+
+/// A blob that other zones lack.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RetirementExample {
+    /// The blob.
+    pub name: String,
+    /// Where it is missing or differs.
+    pub what: String,
 }
 
 impl Retirement {
@@ -102,6 +143,28 @@ impl Retirement {
         let all_seen = self.recent == 0 && self.unique_objects.is_empty() && (self.here > 0 || self.empty);
         let none_owed = self.waiting == 0 && self.parked == 0 && self.at_risk == 0;
         self.only_here.objects == 0 && all_seen && none_owed
+    }
+
+    /// The answer as data. `findings` is the file that lists all findings.
+    #[must_use]
+    pub fn report(&self, findings: &Path) -> RetirementReport {
+        let example =
+            |(name, what): &(String, String)| RetirementExample { name: name.clone(), what: what.clone() };
+        RetirementReport {
+            zone: self.zone.clone(),
+            allowed: self.is_allowed(),
+            others: self.others.clone(),
+            compared: self.compared,
+            blobs: self.here,
+            only_here: self.only_here,
+            examples: self.first.iter().map(example).collect(),
+            unique_objects: self.unique_objects.clone(),
+            recent: self.recent,
+            waiting: self.waiting,
+            parked: self.parked,
+            at_risk_blobs: self.at_risk,
+            findings: findings.display().to_string(),
+        }
     }
 
     /// The answer as text. `findings` is the file that lists all findings.
@@ -259,6 +322,8 @@ mod tests {
             [finding(FindingKind::Missing, "c", &["a"]), finding(FindingKind::Empty, "b", &["a", "b"])];
         let all = retirement(&[&differ[..], &speak].concat());
         assert!(!all.is_allowed());
+        let report = all.report(Path::new("file"));
+        assert_eq!((report.allowed, report.only_here.objects, report.examples.len()), (false, 3, 1));
         let text = all.text(Path::new("file"));
         assert!(
             text.contains("no: 3 copies of blobs in a, 21 B, are")

@@ -32,9 +32,9 @@ const HOST_TIMEOUT: Duration = Duration::from_secs(10);
 const ANSWERS: [(&str, &str, &str); 6] = [
     ("readyz.txt", "readyz", "whether the gateway is ready, GET /readyz"),
     ("status.json", "status", "zones, instances of the registry, cache and copies in short, GET /status"),
-    ("zones.json", "zones", "the state of each zone, GET /zones"),
-    ("queue.json", "queue", "the pending copies of each zone, GET /queue"),
-    ("sweep.json", "queue/sweep", "the progress of the sweep, GET /queue/sweep"),
+    ("zones.json", "api/v1/zones", "the state of each zone, GET /api/v1/zones"),
+    ("queue.json", "api/v1/queue", "the pending copies of each zone, GET /api/v1/queue"),
+    ("sweep.json", "api/v1/queue/sweep", "the progress of the sweep, GET /api/v1/queue/sweep"),
     ("metrics.txt", "metrics", "all metrics, GET /metrics"),
 ];
 
@@ -141,7 +141,7 @@ mod tests {
             keys: Ok("listen".to_owned()),
             folders: vec![("state_dir", "/no/such/folder".into())],
             log: Some(LogTail { text: "a\npassword=hunter2\n".to_owned(), is_cut: true }),
-            admin_client: AdminClient::at(port, None),
+            admin_client: AdminClient::at(port, None, None),
         };
         let files = collect(parts, |_| ()).await;
         let of = |name: &str| files.iter().find(|file| file.name == name).expect("the file");

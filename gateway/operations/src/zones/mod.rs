@@ -3,5 +3,6 @@
 mod report;
 mod table;
 
-pub use self::report::{ClassReport, CountsReport, ZoneReport, ZonesReport, state};
+pub use self::report::{ClassReport, CountsReport, DrainReport, ZoneReport, ZonesReport, state};
 pub use self::table::table;
+pub(crate) use self::table::{age, quantiles, state_cell};

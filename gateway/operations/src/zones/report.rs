@@ -93,6 +93,15 @@ pub struct CountsReport {
     pub ejections: u64,
 }
 
+/// The result of a command that drains or undrains a zone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DrainReport {
+    /// The name of the zone.
+    pub zone: String,
+    /// Whether it is drained by command.
+    pub drained: bool,
+}
+
 impl ZonesReport {
     /// Creates the report from a snapshot, the queues of the zones, their lags, and the zones that a command
     /// drained.

@@ -43,22 +43,12 @@ pub fn table(report: &ZonesReport) -> String {
 }
 
 fn row(zone: &ZoneReport) -> Vec<Cell> {
-    let colour = match zone.state.as_str() {
-        "healthy" => Color::Green,
-        "suspect" | "throttled" | "probation" | "drained" => Color::Yellow,
-        "never read" => Color::Reset,
-        _ => Color::Red,
-    };
     let order = match zone.classes.iter().find(|class| class.class == "medium") {
         Some(ClassReport { place: Some(place), why: Some(why), .. }) => format!("{place}, {why}"),
         _ => "–".to_owned(),
     };
-    let mut cells = vec![
-        Cell::new(&zone.name),
-        Cell::new(&zone.state).fg(colour),
-        Cell::new(age(zone.since_seconds)),
-        Cell::new(order),
-    ];
+    let mut cells =
+        vec![Cell::new(&zone.name), state_cell(zone), Cell::new(age(zone.since_seconds)), Cell::new(order)];
     cells.extend(zone.classes.iter().map(|class| Cell::new(quantiles(class))));
     let rate = zone.bytes_per_second.map(|rate| format!("{:.1}", rate as f64 / 1e6));
     let lag = match (zone.lag_seconds, zone.copies_waiting) {
@@ -67,7 +57,7 @@ fn row(zone: &ZoneReport) -> Vec<Cell> {
         _ => "?".to_owned(),
     };
     cells.extend([
-        Cell::new(zone.probe.map_or_else(|| "–".to_owned(), number)),
+        Cell::new(zone.probe.map_or_else(|| "–".to_owned(), milliseconds)),
         Cell::new(rate.unwrap_or_else(|| "–".to_owned())),
         Cell::new(format!("{:.0} %", zone.share_of_reads * 100.0)),
         Cell::new(format!("{} / {} won", zone.counts.hedged, zone.counts.hedges_won)),
@@ -76,14 +66,27 @@ fn row(zone: &ZoneReport) -> Vec<Cell> {
     cells
 }
 
-fn quantiles(class: &ClassReport) -> String {
+/// The state of a zone, in its colour.
+pub(crate) fn state_cell(zone: &ZoneReport) -> Cell {
+    let colour = match zone.state.as_str() {
+        "healthy" => Color::Green,
+        "suspect" | "throttled" | "probation" | "drained" => Color::Yellow,
+        "never read" => Color::Reset,
+        _ => Color::Red,
+    };
+    Cell::new(&zone.state).fg(colour)
+}
+
+/// The median and the 95th percentile in milliseconds.
+pub(crate) fn quantiles(class: &ClassReport) -> String {
     match (class.p50, class.p95) {
-        (Some(p50), Some(p95)) => format!("{}/{}", number(p50), number(p95)),
+        (Some(p50), Some(p95)) => format!("{}/{}", milliseconds(p50), milliseconds(p95)),
         _ => "–".to_owned(),
     }
 }
 
-fn number(ms: f64) -> String {
+/// Milliseconds with as many digits as matter.
+fn milliseconds(ms: f64) -> String {
     if ms < 10.0 { format!("{ms:.1}") } else { format!("{ms:.0}") }
 }
 
@@ -102,7 +105,8 @@ fn zone_lines(zone: &ZoneReport) -> String {
     text
 }
 
-fn age(seconds: u64) -> String {
+/// A time in one unit.
+pub(crate) fn age(seconds: u64) -> String {
     match seconds {
         0..120 => format!("{seconds} s"),
         120..7200 => format!("{} min", seconds / 60),
