@@ -81,3 +81,13 @@ async fn the_token_is_asked_for_and_kept_in_memory_only() -> Result<()> {
     ensure!(!kept.contains(TOKEN), "{kept}");
     Ok(())
 }
+
+#[tokio::test]
+async fn a_zone_is_drained_over_tls() -> Result<()> {
+    let fixture = Fixture::with(&json!({"admin": {"tls": true}}), &[]).await?;
+    let mut browser = fixture.browser_at(&fixture.url_over("https"), DESKTOP).await?;
+    browser.click("#zones tr[data-zone=\"zone-b\"] button").await?;
+    browser.click("#dialog-do").await?;
+    until(&mut browser, "zone-b", "drained").await?;
+    assert_quiet(&mut browser).await
+}

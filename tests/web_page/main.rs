@@ -42,13 +42,21 @@ impl Fixture {
     }
 
     fn url(&self) -> String {
-        format!("http://{}/", self.gateway.admin_address())
+        self.url_over("http")
+    }
+
+    fn url_over(&self, scheme: &str) -> String {
+        format!("{scheme}://{}/", self.gateway.admin_address())
     }
 
     /// A browser that shows the page, live.
     async fn browser(&self, look: Look) -> Result<Browser> {
+        self.browser_at(&self.url(), look).await
+    }
+
+    async fn browser_at(&self, url: &str, look: Look) -> Result<Browser> {
         let mut browser = Browser::start().await?;
-        browser.open(&self.url(), look).await?;
+        browser.open(url, look).await?;
         let rows = format!("document.querySelectorAll('#zones tr').length === {}", ZONES.len());
         browser.wait::<bool>(&rows).await?;
         browser.wait::<bool>("document.getElementById('link').dataset.state === 'live'").await?;

@@ -70,7 +70,7 @@ impl Browser {
         Ok(Self { input, output, _driver: driver, _folder: folder })
     }
 
-    /// Opens a page in a window of its own.
+    /// Opens a page in a window of its own. Over TLS, certificates are not verified.
     ///
     /// # Errors
     /// The page cannot be loaded, or has another status than 200.

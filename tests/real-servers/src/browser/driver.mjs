@@ -35,6 +35,8 @@ const commands = {
       reducedMotion: "reduce",
       locale: "en-GB",
       timezoneId: "UTC",
+      // The certificates of tests are of authorities that nobody knows.
+      ignoreHTTPSErrors: true,
     });
     page = await context.newPage();
     page.on("console", (message) => {
