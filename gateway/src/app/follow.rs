@@ -10,6 +10,9 @@ use tokio::time::{Instant, sleep};
 
 use super::reload::{Reloaded, Reloader};
 
+/// How often files are read that are still being written. After that, what was read last counts.
+const TRIES: usize = 25;
+
 /// Why the files are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Sign {
@@ -129,10 +132,11 @@ async fn read(
     };
     let mut found = load().await.ok()?;
     // A file that is being written may be valid without its end.
-    while sign == Sign::Change
-        && let Ok(settings) = &found.1
-        && !is_same(settings, latest)
-    {
+    for _ in 0..TRIES {
+        let Ok(settings) = &found.1 else { break };
+        if sign == Sign::Command || is_same(settings, latest) {
+            break;
+        }
         sleep(GATHER).await;
         let again = load().await.ok()?;
         if again.1.as_ref().is_ok_and(|again| is_same(again, settings)) {

@@ -178,6 +178,10 @@ impl Metrics {
             sweep_jobs,
             sweep_skipped,
         };
+        // They are there from the start, so that the first one counts as an increase.
+        for result in ["applied", "refused"] {
+            metrics.config_reloads.get_or_create(&ReloadLabels { result });
+        }
         metrics.config_loaded.set(now());
         metrics.set_zones(zones);
         metrics

@@ -128,21 +128,29 @@ pub(super) fn values(settings: &Settings) -> BTreeMap<String, ConfigValue> {
     values.add("replication.verify", verify);
     add_copy_limits(&mut values, copy_limits);
     add_replication(&mut values, replication);
+    add_cache(&mut values, cache);
+    add_admin(&mut values, admin);
+    values.add_list("trusted_proxies", trusted_proxies);
+    values.add("proxy_protocol", proxy_protocol);
+    values.add_group("limits", limits.shown());
+    values.add_group("timeouts", timeouts.shown());
+    values.0
+}
+
+fn add_cache(values: &mut Values, cache: &CacheSettings) {
     let CacheSettings { dir, unremoved: _, size: bytes, reserve } = cache;
     values.add("cache.dir", dir.display());
     values.add("cache.size", size(*bytes));
     values.add("cache.reserve", size(*reserve));
+}
+
+fn add_admin(values: &mut Values, admin: &AdminSettings) {
     let AdminSettings { listen, hosts, token } = admin;
     values.add("admin.listen", listen);
     values.add_list("admin.hosts", hosts);
     if let Some(token) = token {
         values.add_secret("admin.token_file", token.clone());
     }
-    values.add_list("trusted_proxies", trusted_proxies);
-    values.add("proxy_protocol", proxy_protocol);
-    values.add_group("limits", limits.shown());
-    values.add_group("timeouts", timeouts.shown());
-    values.0
 }
 
 fn add_tls(values: &mut Values, tls: &TlsSettings) {
