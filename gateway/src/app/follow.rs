@@ -78,7 +78,7 @@ impl Reloader {
             Ok(wanted) if sign == Sign::Change && is_same(&wanted, latest.value()) => Ok(wanted),
             Ok(wanted) => self.reload(&wanted).await.map(|reloaded| {
                 report(&reloaded);
-                metrics.config_reloaded("applied");
+                metrics.reloads().applied();
                 wanted
             }),
             Err(error) => Err(error.into()),
@@ -103,7 +103,7 @@ impl Reloader {
                 true
             }
             Outcome::Refused(error) => {
-                metrics.config_reloaded("refused");
+                metrics.reloads().refused();
                 tracing::error!(error, "the configuration is refused: nothing was changed");
                 false
             }

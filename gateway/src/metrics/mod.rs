@@ -9,12 +9,13 @@ mod families;
 mod instances;
 mod memory;
 mod pools;
+mod reloads;
 mod scrape;
 mod zones;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::{encode_eof, encode_registry};
@@ -26,6 +27,7 @@ use zone_router::Zone;
 
 pub(crate) use self::contradicted_sizes::ContradictedSizes;
 pub(crate) use self::exposition::Exposition;
+use self::reloads::Reloads;
 pub(crate) use self::scrape::Scrape;
 
 /// The beginning of every name.
@@ -45,9 +47,7 @@ pub(crate) struct Metrics {
     wrong_sizes: Family<WhoLabels, Counter>,
     journal_refuses: AtomicBool,
     usable: Family<ZoneLabels, Gauge>,
-    config_reloads: Family<ReloadLabels, Counter>,
-    config_loaded: Gauge,
-    config_needs_restart: Gauge,
+    reloads: Reloads,
     sweep_finished: Gauge,
     sweep_manifests: Counter,
     sweep_jobs: Counter,
@@ -89,22 +89,6 @@ struct ZoneLabels {
     zone: String,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ReloadLabels {
-    /// `applied` or `refused`.
-    result: &'static str,
-}
-
-/// Seconds since 1970.
-fn now() -> i64 {
-    seconds(SystemTime::now())
-}
-
-fn seconds(at: SystemTime) -> i64 {
-    let seconds = at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    i64::try_from(seconds).unwrap_or(i64::MAX)
-}
-
 impl Metrics {
     /// Creates the counters, and records which of these zones can be used.
     pub(crate) fn new(zones: &[Zone]) -> Self {
@@ -134,14 +118,7 @@ impl Metrics {
         registry.register("wrong_sizes", help, wrong_sizes.clone());
         let usable = Family::default();
         registry.register("zone_usable", "Whether a zone's configuration can be used", usable.clone());
-        let config_reloads = Family::default();
-        let help = "How often the configuration was read again and differed or was asked for, by result";
-        registry.register("config_reloads", help, config_reloads.clone());
-        let [config_loaded, config_needs_restart] = [(); 2].map(|()| Gauge::default());
-        let help = "When a configuration was last applied, in seconds since 1970";
-        registry.register("config_loaded_timestamp_seconds", help, config_loaded.clone());
-        let help = "Keys of the configuration that have changed and need a restart";
-        registry.register("config_keys_for_restart", help, config_needs_restart.clone());
+        let reloads = Reloads::register(&mut registry);
         let [sweep_manifests, sweep_jobs, sweep_skipped] = [(); 3].map(|()| Counter::default());
         let sweep_finished = Gauge::default();
         let help = "When the sweep last came to its end, in seconds since 1970; 0 before the first";
@@ -170,19 +147,12 @@ impl Metrics {
             wrong_sizes,
             journal_refuses: AtomicBool::new(false),
             usable,
-            config_reloads,
-            config_loaded,
-            config_needs_restart,
+            reloads,
             sweep_finished,
             sweep_manifests,
             sweep_jobs,
             sweep_skipped,
         };
-        // They are there from the start, so that the first one counts as an increase.
-        for result in ["applied", "refused"] {
-            metrics.config_reloads.get_or_create(&ReloadLabels { result });
-        }
-        metrics.config_loaded.set(now());
         metrics.set_zones(zones);
         metrics
     }
@@ -196,17 +166,9 @@ impl Metrics {
         }
     }
 
-    /// Counts a configuration that was read again. `result` is `applied` or `refused`.
-    pub(crate) fn config_reloaded(&self, result: &'static str) {
-        self.config_reloads.get_or_create(&ReloadLabels { result }).inc();
-        if result == "applied" {
-            self.config_loaded.set(now());
-        }
-    }
-
-    /// Records how many keys have changed that need a restart.
-    pub(crate) fn keys_for_restart(&self, keys: usize) {
-        self.config_needs_restart.set(i64::try_from(keys).unwrap_or(i64::MAX));
+    /// What is counted about reloads of the configuration.
+    pub(crate) fn reloads(&self) -> &Reloads {
+        &self.reloads
     }
 
     pub(crate) fn answered(&self, route: &'static str, status: u16) {
@@ -261,7 +223,7 @@ impl Metrics {
     }
 
     pub(crate) fn swept(&self, at: SystemTime) {
-        self.sweep_finished.set(seconds(at));
+        self.sweep_finished.set(reloads::seconds(at));
     }
 
     pub(crate) fn swept_manifest(&self, jobs: u64) {
