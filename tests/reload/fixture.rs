@@ -17,6 +17,16 @@ const SOON: Duration = Duration::from_secs(20);
 /// From one look to the next.
 const PAUSE: Duration = Duration::from_millis(10);
 
+/// Waits until something is so.
+pub(crate) async fn until(gateway: &Gateway, what: &str, so: impl AsyncFn() -> Result<bool>) -> Result<()> {
+    let deadline = Instant::now() + SOON;
+    while !so().await? {
+        ensure!(Instant::now() < deadline, "{what}\n{}", gateway.log());
+        tokio::time::sleep(PAUSE).await;
+    }
+    Ok(())
+}
+
 /// Waits for a line of the metrics.
 pub(crate) async fn until_measured(gateway: &Gateway, line: &str) -> Result<()> {
     let deadline = Instant::now() + SOON;

@@ -1,7 +1,7 @@
 //! Limits, the account, and what needs a restart.
 
 use anyhow::Result;
-use harness::site::Site;
+use harness::site::{PASSWORD, Site, USER};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -31,14 +31,25 @@ async fn limits_and_timeouts_change_without_a_restart() -> Result<()> {
 
 #[tokio::test]
 async fn the_password_of_the_account_is_read_again() -> Result<()> {
-    const PASSWORDS: [&str; 2] = ["hunter2-before", "hunter2-after"];
+    const WRONG: &str = "hunter2-before";
     let site = Site::start()?;
-    let account = json!({"registry": {"account": {"username": "robot", "password_file": "password"}}});
-    let gateway = site.gateway_with(&account, &[("password", PASSWORDS[0])]).await?;
-    std::fs::write(gateway.dir().join("password"), PASSWORDS[1])?;
-    gateway.logged("registry.account.password_file").await?;
-    let log = gateway.log();
-    assert!(PASSWORDS.iter().all(|password| !log.contains(password)), "{log}");
+    let config = json!({
+        "registry": { "account": { "username": USER, "password_file": "account" } },
+        "replication": { "sweep": { "every": "1s", "rate": 500 } },
+    });
+    let gateway = site.gateway_with(&config, &[("account", WRONG)]).await?;
+    gateway.logged("the sweep cannot go on").await?;
+    assert!(!gateway.log().contains("sweep finished"));
+    std::fs::write(gateway.dir().join("account"), PASSWORD)?;
+    gateway.logged("keys=\"registry.account.password_file\"").await?;
+    gateway.logged("sweep finished").await?;
+    assert!(!gateway.log().contains(WRONG), "{}", gateway.log());
+    // Without an account there is no sweep.
+    gateway.configure(&site.gateway_config(&json!({})))?;
+    gateway.logged("registry.account.username").await?;
+    let output = gateway.command(&["queue", "sweep", "--start"]).await?;
+    let said = String::from_utf8(output.stderr)?;
+    assert!(!output.status.success() && said.contains("has no sweep"), "{said}");
     Ok(())
 }
 

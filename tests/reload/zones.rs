@@ -3,13 +3,17 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use harness::gateway::Gateway;
 use harness::quay::Options;
 use harness::site::{LOGIN, Site, ZONES};
 use harness::zone::Zone;
+use rustix::process::Signal;
 use serde_json::json;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 
 use crate::fixture::{
-    REPOSITORY, names, pushed, tag, until_lane, until_measured, with_all_zones, without_zone,
+    REPOSITORY, names, pushed, tag, until, until_lane, until_measured, with_all_zones, without_zone,
 };
 
 const IMAGES: u64 = 12;
@@ -18,6 +22,51 @@ const IMAGES: u64 = 12;
 fn two_and_one() -> Result<(Site, Zone)> {
     let two = [ZONES[0].0, ZONES[1].0].map(|name| (name, Duration::ZERO));
     Ok((Site::with(&two, Options::default())?, Zone::start("zone-new", Duration::ZERO)?))
+}
+
+/// Pulls all images again and again until it is told to stop. Ends with the first pull that fails.
+fn pulls(gateway: &Gateway) -> Result<(oneshot::Sender<()>, JoinHandle<Result<u32>>)> {
+    let client = gateway.client(LOGIN)?;
+    let (stop, mut stopped) = oneshot::channel();
+    let pulls = tokio::spawn(async move {
+        let mut pulls = 0;
+        for seed in (0..IMAGES).cycle() {
+            client.pull(REPOSITORY, &tag(seed)).await?;
+            pulls += 1;
+            if stopped.try_recv().is_ok() {
+                break;
+            }
+        }
+        Ok(pulls)
+    });
+    Ok((stop, pulls))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn zones_come_and_go_many_times_and_no_pull_fails() -> Result<()> {
+    let site = Site::start()?;
+    let gateway = site.gateway(&json!({ "cache": { "size": "4KiB" } })).await?;
+    let zones: Vec<_> = site.zones.iter().collect();
+    for seed in 0..IMAGES {
+        pushed(&gateway, &zones, seed, 40_000).await?;
+    }
+    let (stop, pulls) = pulls(&gateway)?;
+    for turn in 1..=12 {
+        let gone = ZONES[turn % 3].0;
+        without_zone(&site, &gateway, gone)?;
+        let limits = json!({ "cache": { "size": "4KiB" }, "limits": { "connections": 100 + turn } });
+        gateway.configure(&site.gateway_config(&limits))?;
+        gateway.signal(Signal::HUP)?;
+        let slots = format!("quay_gateway_pool_slots{{pool=\"limits.connections\"}} {}", 100 + turn);
+        until_measured(&gateway, &slots).await?;
+        let left: Vec<_> = ZONES.iter().map(|(name, _)| *name).filter(|name| *name != gone).collect();
+        until(&gateway, "the zones that are left", async || Ok(names(&gateway).await? == left)).await?;
+    }
+    stop.send(()).ok().context("the pulls ended")?;
+    assert!(pulls.await?? > 0);
+    let log = gateway.log();
+    assert!(!log.contains("panicked") && !log.contains("ERROR"), "{log}");
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -30,21 +79,7 @@ async fn a_zone_that_is_added_is_read_and_no_pull_fails() -> Result<()> {
     for seed in 0..IMAGES {
         pushed(&gateway, &zones, seed, 40_000).await?;
     }
-    let client = gateway.client(LOGIN)?;
-    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let pulls = tokio::spawn(async move {
-        let mut stopped = stopped;
-        let mut pulls = 0_u32;
-        loop {
-            for seed in 0..IMAGES {
-                client.pull(REPOSITORY, &tag(seed)).await?;
-                pulls += 1;
-                if stopped.try_recv().is_ok() {
-                    return anyhow::Ok(pulls);
-                }
-            }
-        }
-    });
+    let (stop, pulls) = pulls(&gateway)?;
     let config = json!({
         "cache": { "size": "4KiB" },
         "zones": { "zone-new": new.quay_entry() },
@@ -53,14 +88,13 @@ async fn a_zone_that_is_added_is_read_and_no_pull_fails() -> Result<()> {
     gateway.configure(&site.gateway_config(&config))?;
     gateway.logged("configuration read again: applied, without a restart").await?;
     until_measured(&gateway, "quay_gateway_zone_usable{zone=\"zone-new\"} 1").await?;
-    assert_eq!(names(&gateway).await?, ["zone-a", "zone-b", "zone-new"]);
+    until(&gateway, "the zones", async || Ok(names(&gateway).await? == ["zone-a", "zone-b", "zone-new"]))
+        .await?;
     // All of the next reads come from the new zone.
     let source = "quay_gateway_zone_state{zone=\"zone-new\",state=\"healthy\"} 1";
     until_measured(&gateway, source).await?;
     let read = new.proxy().record();
-    while read.reads("/sha256/").is_empty() {
-        tokio::task::yield_now().await;
-    }
+    until(&gateway, "a read from the new zone", async || Ok(!read.reads("/sha256/").is_empty())).await?;
     stop.send(()).ok().context("the pulls ended")?;
     assert!(pulls.await?? > 0);
     let log = gateway.log();

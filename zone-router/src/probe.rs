@@ -239,6 +239,14 @@ mod tests {
         assert!((360 + saved - 2..=360 + saved + 2).contains(&probes), "{probes}");
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn another_rate_keeps_what_was_saved() {
+        let mut allowance = Allowance::new(3600, Instant::now());
+        (0..SAVED_MAX as u32).for_each(|_| allowance.take(Instant::now()));
+        allowance.set_rate(7200, Instant::now());
+        assert_eq!(allowance.next(Instant::now()) - Instant::now(), Duration::from_millis(500));
+    }
+
     #[test]
     fn sooner_where_something_speaks_against_it() {
         let zone = Zone::new("a", Arc::new(backends::memory::MemoryStore::new()));

@@ -10,6 +10,9 @@ use tokio::time::{Instant, sleep};
 
 use super::reload::{Reloaded, Reloader};
 
+/// How often files are read that are still being written. After that, what was read last counts.
+const TRIES: usize = 25;
+
 /// Why the files are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Sign {
@@ -75,7 +78,7 @@ impl Reloader {
             Ok(wanted) if sign == Sign::Change && is_same(&wanted, latest.value()) => Ok(wanted),
             Ok(wanted) => self.reload(&wanted).await.map(|reloaded| {
                 report(&reloaded);
-                metrics.config_reloaded("applied");
+                metrics.reloads().applied();
                 wanted
             }),
             Err(error) => Err(error.into()),
@@ -100,7 +103,7 @@ impl Reloader {
                 true
             }
             Outcome::Refused(error) => {
-                metrics.config_reloaded("refused");
+                metrics.reloads().refused();
                 tracing::error!(error, "the configuration is refused: nothing was changed");
                 false
             }
@@ -129,10 +132,11 @@ async fn read(
     };
     let mut found = load().await.ok()?;
     // A file that is being written may be valid without its end.
-    while sign == Sign::Change
-        && let Ok(settings) = &found.1
-        && !is_same(settings, latest)
-    {
+    for _ in 0..TRIES {
+        let Ok(settings) = &found.1 else { break };
+        if sign == Sign::Command || is_same(settings, latest) {
+            break;
+        }
         sleep(GATHER).await;
         let again = load().await.ok()?;
         if again.1.as_ref().is_ok_and(|again| is_same(again, settings)) {

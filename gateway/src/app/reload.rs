@@ -113,7 +113,7 @@ impl Reloader {
                 generation.start(&gateway);
             }
         }
-        running.metrics.keys_for_restart(restart.len());
+        running.metrics.reloads().keys_for_restart(restart.len());
         Ok(Reloaded { applied, restart })
     }
 }

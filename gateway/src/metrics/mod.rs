@@ -9,6 +9,7 @@ mod families;
 mod instances;
 mod memory;
 mod pools;
+mod reloads;
 mod scrape;
 mod sources;
 mod text;
@@ -18,7 +19,7 @@ mod zones;
 use std::hash::Hash;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
 use prometheus_client::encoding::EncodeLabelSet;
@@ -31,6 +32,7 @@ use zone_router::Zone;
 
 pub(crate) use self::contradicted_sizes::ContradictedSizes;
 pub(crate) use self::exposition::Exposition;
+use self::reloads::Reloads;
 pub(crate) use self::scrape::Scrape;
 pub(crate) use self::sources::{Source, Sources};
 pub(crate) use self::timings::Timings;
@@ -60,9 +62,7 @@ pub(crate) struct Metrics {
     wrong_sizes: Family<WhoLabels, Counter>,
     journal_refuses: AtomicBool,
     usable: Family<ZoneLabels, Gauge>,
-    config_reloads: Family<ReloadLabels, Counter>,
-    config_loaded: Gauge,
-    config_needs_restart: Gauge,
+    reloads: Reloads,
     sweep_finished: Gauge,
     sweep_manifests: Counter,
     sweep_jobs: Counter,
@@ -102,22 +102,6 @@ struct WhoLabels {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ZoneLabels {
     zone: String,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ReloadLabels {
-    /// `applied` or `refused`.
-    result: &'static str,
-}
-
-/// Seconds since 1970.
-fn now() -> i64 {
-    seconds(SystemTime::now())
-}
-
-fn seconds(at: SystemTime) -> i64 {
-    let seconds = at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    i64::try_from(seconds).unwrap_or(i64::MAX)
 }
 
 /// Why handshakes fail.
@@ -172,14 +156,7 @@ impl Metrics {
         registry.register("wrong_sizes", help, wrong_sizes.clone());
         let usable = Family::default();
         registry.register("zone_usable", "Whether a zone's configuration can be used", usable.clone());
-        let config_reloads = counters(["applied", "refused"].map(|result| ReloadLabels { result }));
-        let help = "How often the configuration was read again and differed or was asked for, by result";
-        registry.register("config_reloads", help, config_reloads.clone());
-        let [config_loaded, config_needs_restart] = [(); 2].map(|()| Gauge::default());
-        let help = "When a configuration was last applied, in seconds since 1970";
-        registry.register("config_loaded_timestamp_seconds", help, config_loaded.clone());
-        let help = "Keys of the configuration that have changed and need a restart";
-        registry.register("config_keys_for_restart", help, config_needs_restart.clone());
+        let reloads = Reloads::register(&mut registry);
         let [sweep_manifests, sweep_jobs, sweep_skipped] = [(); 3].map(|()| Counter::default());
         let sweep_finished = Gauge::default();
         let help = "When the sweep last came to its end, in seconds since 1970; 0 before the first";
@@ -212,15 +189,12 @@ impl Metrics {
             wrong_sizes,
             journal_refuses: AtomicBool::new(false),
             usable,
-            config_reloads,
-            config_loaded,
-            config_needs_restart,
+            reloads,
             sweep_finished,
             sweep_manifests,
             sweep_jobs,
             sweep_skipped,
         };
-        metrics.config_loaded.set(now());
         metrics.set_zones(zones);
         metrics
     }
@@ -246,17 +220,9 @@ impl Metrics {
         self.blobs_by_source.store(Arc::new(blobs.collect()));
     }
 
-    /// Counts a configuration that was read again. `result` is `applied` or `refused`.
-    pub(crate) fn config_reloaded(&self, result: &'static str) {
-        self.config_reloads.get_or_create(&ReloadLabels { result }).inc();
-        if result == "applied" {
-            self.config_loaded.set(now());
-        }
-    }
-
-    /// Records how many keys have changed that need a restart.
-    pub(crate) fn keys_for_restart(&self, keys: usize) {
-        self.config_needs_restart.set(i64::try_from(keys).unwrap_or(i64::MAX));
+    /// What is counted about reloads of the configuration.
+    pub(crate) fn reloads(&self) -> &Reloads {
+        &self.reloads
     }
 
     pub(crate) fn answered(&self, route: &'static str, status: u16) {
@@ -321,7 +287,7 @@ impl Metrics {
     }
 
     pub(crate) fn swept(&self, at: SystemTime) {
-        self.sweep_finished.set(seconds(at));
+        self.sweep_finished.set(reloads::seconds(at));
     }
 
     pub(crate) fn swept_manifest(&self, jobs: u64) {

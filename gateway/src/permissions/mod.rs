@@ -181,6 +181,18 @@ mod tests {
         assert!(permissions.remembered(&asked("a")).is_none());
     }
 
+    /// A request that began before a reload may delete a repository after it.
+    #[tokio::test(start_paused = true)]
+    async fn a_change_that_is_recorded_before_a_successor_counts_in_it() {
+        let before = Permissions::new(10, MINUTE, MINUTE);
+        let after = before.successor(20, MINUTE / 2, MINUTE);
+        after.remember(asked("o/a"), granted(), Life::Unknown, Instant::now());
+        assert!(after.remembered(&asked("o/a")).is_some());
+        tokio::time::advance(Duration::from_millis(1)).await;
+        before.forget("o/a");
+        assert!(after.remembered(&asked("o/a")).is_none());
+    }
+
     #[tokio::test(start_paused = true)]
     async fn permissions_asked_for_before_a_change_are_dropped() {
         let permissions = Permissions::new(10, MINUTE, MINUTE);

@@ -33,7 +33,7 @@ use crate::gateway::Current;
 use crate::request::Client;
 use crate::request::RequestBody;
 use crate::route;
-use config::{Limits, Timeouts};
+use config::{Limits, Settings, Timeouts};
 use gateway_http::{PIECE_MAX, PIECE_MIN, Problem};
 use limits::memory::{Holder, Memory, Use};
 
@@ -231,18 +231,21 @@ impl Connection {
         }
     }
 
-    async fn requests(&self, stream: TlsStream<Socket>) {
-        // The bounds of the connection itself are those of its beginning. Each request has those of its own beginning.
+    /// The bounds of the connection itself. They are those of its beginning; each request has those of its own beginning.
+    fn bounds(&self) -> (Timeouts, Limits, Arc<Protocols>) {
         let gateway = self.gateway();
-        let (timeouts, limits) = (&gateway.settings.timeouts.clone(), gateway.settings.limits.clone());
-        let protocols = Arc::clone(&gateway.protocols);
-        drop(gateway);
+        let Settings { timeouts, limits, .. } = &gateway.settings;
+        (timeouts.clone(), limits.clone(), Arc::clone(&gateway.protocols))
+    }
+
+    async fn requests(&self, stream: TlsStream<Socket>) {
+        let (timeouts, limits, protocols) = &self.bounds();
         let activity = self.seat.activity();
         let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
         activity.buffer(self.buffer.clone());
         if h2 {
             self.buffer.multiplexed();
-            self.inbox.multiplexed(header_bytes(&limits));
+            self.inbox.multiplexed(header_bytes(limits));
         }
         let http = if h2 { &protocols.http2 } else { &protocols.http1 };
         let counted = Counted::new(stream, self.inbox.clone());

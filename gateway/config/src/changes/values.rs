@@ -130,10 +130,29 @@ pub(super) fn values(settings: &Settings) -> BTreeMap<String, ConfigValue> {
     values.add("replication.verify", verify);
     add_copy_limits(&mut values, copy_limits);
     add_replication(&mut values, replication);
+    add_cache(&mut values, cache);
+    add_admin(&mut values, admin);
+    if let Some(access_log) = access_log {
+        add_access_log(&mut values, access_log);
+    }
+    if let Some(otlp) = otlp {
+        add_otlp(&mut values, otlp);
+    }
+    values.add_list("trusted_proxies", trusted_proxies);
+    values.add("proxy_protocol", proxy_protocol);
+    values.add_group("limits", limits.shown());
+    values.add_group("timeouts", timeouts.shown());
+    values.0
+}
+
+fn add_cache(values: &mut Values, cache: &CacheSettings) {
     let CacheSettings { dir, unremoved: _, size: bytes, reserve } = cache;
     values.add("cache.dir", dir.display());
     values.add("cache.size", size(*bytes));
     values.add("cache.reserve", size(*reserve));
+}
+
+fn add_admin(values: &mut Values, admin: &AdminSettings) {
     let AdminSettings { listen, hosts, token, tls } = admin;
     values.add("admin.listen", listen);
     values.add_list("admin.hosts", hosts);
@@ -141,25 +160,23 @@ pub(super) fn values(settings: &Settings) -> BTreeMap<String, ConfigValue> {
     if let Some(token) = token {
         values.add_secret("admin.token_file", token.clone());
     }
-    if let Some(AccessLogSettings { format, to }) = access_log {
-        values.add("access_log.format", format!("{format:?}").to_lowercase());
-        match to {
-            AccessLogTarget::Stdout => values.add("access_log.to", "stdout"),
-            AccessLogTarget::File(path) => values.add("access_log.to", path.display()),
-        }
+}
+
+fn add_access_log(values: &mut Values, access_log: &AccessLogSettings) {
+    let AccessLogSettings { format, to } = access_log;
+    values.add("access_log.format", format!("{format:?}").to_lowercase());
+    match to {
+        AccessLogTarget::Stdout => values.add("access_log.to", "stdout"),
+        AccessLogTarget::File(path) => values.add("access_log.to", path.display()),
     }
-    if let Some(OtlpSettings { endpoint, headers, sample }) = otlp {
-        values.add("tracing.otlp.endpoint", endpoint);
-        let lines: Vec<_> =
-            headers.iter().map(|(name, value)| format!("{name}: {}", value.reveal())).collect();
-        values.add_secret("tracing.otlp.headers_file", Secret::new(lines.join("\n")));
-        values.add("tracing.otlp.sample", sample);
-    }
-    values.add_list("trusted_proxies", trusted_proxies);
-    values.add("proxy_protocol", proxy_protocol);
-    values.add_group("limits", limits.shown());
-    values.add_group("timeouts", timeouts.shown());
-    values.0
+}
+
+fn add_otlp(values: &mut Values, otlp: &OtlpSettings) {
+    let OtlpSettings { endpoint, headers, sample } = otlp;
+    values.add("tracing.otlp.endpoint", endpoint);
+    let lines: Vec<_> = headers.iter().map(|(name, value)| format!("{name}: {}", value.reveal())).collect();
+    values.add_secret("tracing.otlp.headers_file", Secret::new(lines.join("\n")));
+    values.add("tracing.otlp.sample", sample);
 }
 
 fn add_tls(values: &mut Values, tls: &TlsSettings) {

@@ -207,6 +207,17 @@ mod tests {
     use super::*;
 
     #[tokio::test]
+    async fn a_smaller_budget_takes_nothing_away() {
+        let memory = Memory::new(1000);
+        let held = memory.reserve(Use::Requests, None, 600).expect("there is room");
+        memory.set_budget(500);
+        assert_eq!((memory.status().budget, held.bytes()), (500, 600));
+        assert!(memory.reserve(Use::Requests, None, 1).is_none());
+        drop(held);
+        assert!(memory.reserve(Use::Requests, None, 500).is_some());
+    }
+
+    #[tokio::test]
     async fn a_dropped_reservation_is_returned() {
         let memory = Memory::new(1000);
         let mut held = memory.reserve(Use::Requests, None, 600).expect("there is room");
