@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod answer;
+pub mod bearer;
 mod challenge;
 mod client;
 mod distribution;

@@ -149,7 +149,7 @@ const REPOSITORY_BYTES_MAX: usize = 512;
 /// Whether this is a repository name: parts joined by slashes, each beginning with a letter or digit. As in
 /// Quay's `util/names.py`, this is wider than the distribution specification: parts may end with `.`, `_` or
 /// `-`, and old names have upper case. `.` and `..` are not parts.
-fn is_repository(name: &str) -> bool {
+pub(crate) fn is_repository(name: &str) -> bool {
     name.len() <= REPOSITORY_BYTES_MAX && name.split('/').all(is_part)
 }
 
