@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use bytesize::ByteSize;
 use serde::Deserialize;
 
+use super::auth::AuthEntry;
 use super::bounds::{Limits, Timeouts};
 use super::env::keys;
 use super::journal::JournalEntry;
@@ -26,6 +27,7 @@ pub(crate) struct ConfigFile {
     pub state_dir: Option<Located<PathBuf>>,
     pub journal: Option<Located<JournalEntry>>,
     pub registry: RegistryEntry,
+    pub auth: AuthEntry,
     pub home: Option<Located<String>>,
     pub ca: Option<Located<PathBuf>>,
     pub zones: ZoneMap,
@@ -103,6 +105,7 @@ keys!(ConfigFile {
     state_dir,
     journal,
     registry,
+    auth,
     home,
     ca,
     zones,
@@ -114,7 +117,7 @@ keys!(ConfigFile {
     routing,
     limits,
     timeouts,
-} tls, registry, cache, admin, replication, routing, limits, timeouts);
+} tls, registry, auth, cache, admin, replication, routing, limits, timeouts);
 keys!(RegistryEntry {
     kind,
     url,

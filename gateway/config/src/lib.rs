@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod admin;
+mod auth;
 mod bounds;
 mod build;
 mod copy_limits;
@@ -36,6 +37,7 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 
 pub use admin::AdminSettings;
+pub use auth::{AuthSettings, TokenSettings};
 pub use bounds::{Limits, Timeouts};
 pub use build::{NoUsableZone, transport, unusable, zones};
 pub use file::RegistryKind;

@@ -11,6 +11,7 @@ use zone_router::Policy;
 
 use super::ConfigError;
 use super::admin::{AdminSettings, admin};
+use super::auth::{AuthSettings, auth};
 use super::bounds::{Limits, Timeouts};
 use super::file::{ConfigFile, RegistryKind};
 use super::files::{existing, relative_to, secret_file};
@@ -71,6 +72,8 @@ pub struct Settings {
     pub forward_headers: Allowed,
     /// The size of the largest layer that Quay accepts, in bytes.
     pub layer_max: u64,
+    /// Which decisions about reads the gateway makes by itself.
+    pub auth: AuthSettings,
     /// The service account: read-only, for the gateway's own requests to the registry.
     pub account: Option<Account>,
     /// Files of further trusted roots.
@@ -198,7 +201,6 @@ pub(super) fn resolve(
         listen: file.listen.unwrap_or(LISTEN),
         hostname,
         more_hostnames,
-        registry_hostname,
         tls: tls(path, &file.tls)?,
         state_dir,
         journal: journal(path, file.journal.as_ref())?,
@@ -207,6 +209,8 @@ pub(super) fn resolve(
         redirects_to: patterns(path, "registry.redirects_to", file.registry.redirects_to.as_ref())?,
         forward_headers: forward_headers(path, file.registry.forward_headers.as_ref())?,
         layer_max: quay.layer_max(),
+        auth: auth(path, &file.auth, file.registry.kind, &quay, &registry_hostname)?,
+        registry_hostname,
         account: account(path, &file)?,
         ca_files,
         verify: file.replication.verify.into(),

@@ -8,9 +8,11 @@ mod distribution;
 mod escapes;
 mod fetch;
 mod health;
+mod links;
 mod loggable;
 mod manifest;
 mod names;
+mod object;
 mod quay;
 pub mod redirects;
 mod route;
@@ -31,11 +33,12 @@ pub use client::RegistryClient;
 pub use escapes::unescaped;
 pub use fetch::{BlobRequest, FetchError, FetchedBlob, Origin};
 pub use health::Health;
+pub use links::linked_blobs;
 pub use loggable::loggable;
 pub use manifest::{LocalBlob, children, local_blobs};
 pub use names::{GatewayName, Names};
 pub use quay::{UploadRefusal, is_masked_bad_gateway};
-pub use route::{Repeat, Route, repeat, upload_repository};
+pub use route::{Repeat, Route, manifest_repository, repeat, upload_repository};
 
 use config::{RegistryKind, Settings};
 
@@ -54,11 +57,16 @@ pub trait Registry: Debug + Send + Sync {
     fn may_judge(&self, header: &HeaderName) -> bool {
         !HARMLESS.contains(&header.as_str())
     }
+
+    /// What an answer about a blob says of every blob, apart from the headers that all answers of the registry have.
+    fn blob_headers(&self) -> HeaderMap {
+        HeaderMap::new()
+    }
 }
 
-/// Headers of a request that identify nobody and grant nothing: they say which content a client accepts or
-/// which way the request took, or the gateway sets them to the same value for all clients.
-const HARMLESS: [&str; 24] = [
+/// Headers of a request that identify nobody and grant nothing: they say which content or which version a client accepts
+/// or which way the request took, or the gateway sets them to the same value for all clients.
+const HARMLESS: [&str; 26] = [
     "accept",
     "accept-charset",
     "accept-encoding",
@@ -68,6 +76,7 @@ const HARMLESS: [&str; 24] = [
     "cache-control",
     "date",
     "dnt",
+    "docker-distribution-api-version",
     "host",
     "pragma",
     "priority",
@@ -82,6 +91,7 @@ const HARMLESS: [&str; 24] = [
     "x-b3-traceid",
     "x-forwarded-host",
     "x-forwarded-proto",
+    "x-registry-supports-signatures",
     "x-request-id",
 ];
 

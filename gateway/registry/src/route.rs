@@ -138,6 +138,14 @@ pub fn upload_repository(path: &str) -> Option<String> {
     (is_upload && is_repository(name)).then(|| name.to_owned())
 }
 
+/// The repository of a request for a manifest, if its name is understood.
+#[must_use]
+pub fn manifest_repository(path: &str) -> Option<String> {
+    let path = unescaped(path);
+    let (name, reference) = path.strip_prefix("/v2/")?.rsplit_once("/manifests/")?;
+    (is_repository(name) && is_reference(reference)).then(|| name.to_owned())
+}
+
 fn reads(method: &Method) -> bool {
     method == Method::GET || method == Method::HEAD
 }
@@ -179,6 +187,24 @@ mod tests {
         for name in ["busybox", "org/app", "org/team/app.x/y_z", "org/app_", "org/a-", "org/a."] {
             assert_eq!(blob(&Method::GET, &format!("/v2/{name}/blobs/sha256:{HEX}")).as_deref(), Some(name));
             assert_eq!(blob(&Method::HEAD, &format!("/v2/{name}/blobs/sha256:{HEX}")).as_deref(), Some(name));
+        }
+    }
+
+    #[test]
+    fn manifests_of_any_depth() {
+        for (path, name) in [
+            ("/v2/o/a/manifests/v1", Some("o/a")),
+            ("/v2/a/manifests/sha256:ab", Some("a")),
+            ("/v2/o/manifests/a/manifests/v1", Some("o/manifests/a")),
+            ("/v2/o/%61/manifests/v1", Some("o/a")),
+            ("/v2/o/a/manifests/", None),
+            ("/v2/o/a/manifests/../x", None),
+            ("/v2/o/../a/manifests/v1", None),
+            ("/v2/o%2Fa/manifests/v1", None),
+            ("/v2/manifests/v1", None),
+            ("/v2/o/a/tags/list", None),
+        ] {
+            assert_eq!(manifest_repository(path).as_deref(), name, "{path}");
         }
     }
 

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::object::Object;
 use super::{Grants, LEEWAY, Rules, Unproven};
+use crate::object::Object;
 
 /// The claims of a registry token. A claim that is missing, has another type or occurs twice is an error. Quay accepts
 /// a few more forms, which it never issues.

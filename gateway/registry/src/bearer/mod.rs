@@ -6,13 +6,16 @@
 mod claims;
 mod grants;
 mod key_set;
+mod key_source;
 mod keyed_hash;
-mod object;
+mod verifier;
 mod verify;
 
 pub use grants::{Grants, with_namespace};
 pub use key_set::{KEY_SET_BYTES_MAX, KeySet, KeySetError, PublicKey};
+pub use key_source::KeySource;
 pub use keyed_hash::{Hashed, KeyedHash};
+pub use verifier::{KEYS_LIFE, TokenVerifier};
 pub use verify::{Unproven, Verified, bearer_token, verify};
 
 use std::time::Duration;

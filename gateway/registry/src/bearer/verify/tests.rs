@@ -1,80 +1,9 @@
-use std::sync::LazyLock;
-
 use jsonwebtoken::EncodingKey;
-use jsonwebtoken::jwk::{AlgorithmParameters, Jwk};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+use super::test_tokens::{KEYS, LIFE_MAX, NOW, OTHER, QUAY, claims, rules, sealed};
 use super::*;
-
-const NOW: u64 = 1_795_504_276;
-const LIFE_MAX: u64 = 3660;
-
-/// A key pair, as a container of Quay has one.
-struct Signer {
-    kid: &'static str,
-    key: EncodingKey,
-    /// The public key, as PEM and as a JSON web key.
-    pem: String,
-    jwk: Value,
-}
-
-impl Signer {
-    fn new(kid: &'static str) -> Self {
-        let pair = rcgen::KeyPair::generate_for(&rcgen::PKCS_RSA_SHA256).expect("a key pair");
-        let key = EncodingKey::from_rsa_pem(pair.serialize_pem().as_bytes()).expect("an RSA key");
-        let jwk = Jwk::from_encoding_key(&key, Algorithm::RS256).expect("a web key");
-        let AlgorithmParameters::RSA(parts) = jwk.algorithm else { panic!("not RSA") };
-        let jwk = json!({"kty": "RSA", "kid": kid, "n": parts.n, "e": parts.e});
-        Self { kid, key, pem: pair.public_key_pem(), jwk }
-    }
-
-    fn raw(&self, header: &str, payload: &str) -> String {
-        sealed(header, payload, &self.key, Algorithm::RS256)
-    }
-
-    fn sign(&self, claims: &Value) -> String {
-        self.raw(&self.header("RS256"), &claims.to_string())
-    }
-
-    fn header(&self, alg: &str) -> String {
-        json!({"alg": alg, "kid": self.kid, "typ": "JWT"}).to_string()
-    }
-}
-
-fn sealed(header: &str, payload: &str, key: &EncodingKey, algorithm: Algorithm) -> String {
-    let message = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(payload));
-    let signature = crypto::sign(message.as_bytes(), key, algorithm).expect("a signature");
-    format!("{message}.{signature}")
-}
-
-static QUAY: LazyLock<Signer> = LazyLock::new(|| Signer::new("quay-1"));
-/// A key with the same id, of another Quay.
-static OTHER: LazyLock<Signer> = LazyLock::new(|| Signer::new("quay-1"));
-static KEYS: LazyLock<KeySet> = LazyLock::new(|| {
-    KeySet::parse(json!({ "keys": [QUAY.jwk] }).to_string().as_bytes(), &KeySet::default())
-        .expect("a key set")
-});
-
-fn rules() -> Rules {
-    let life_max = Duration::from_secs(LIFE_MAX);
-    Rules { issuer: "quay".into(), audience: "quay.example.com".into(), life_max }
-}
-
-fn claims(overrides: &Value) -> Value {
-    let mut claims = json!({
-        "iss": "quay", "aud": "quay.example.com", "nbf": NOW, "iat": NOW, "exp": NOW + 3600, "sub": "admin",
-        "access": [{"type": "repository", "name": "admin/one", "actions": ["push", "pull"]}],
-        "context": {"version": 2, "entity_kind": "user", "com.apostille.roots": {"admin/one": "$disabled"}},
-    });
-    for (name, value) in overrides.as_object().expect("an object") {
-        match value {
-            Value::Null => drop(claims.as_object_mut().expect("an object").remove(name)),
-            value => claims[name] = value.clone(),
-        }
-    }
-    claims
-}
 
 fn at(token: &str, seconds: u64) -> Result<Verified, Unproven> {
     verify(token, &KEYS, &rules(), Duration::from_secs(seconds))
