@@ -247,6 +247,7 @@ async fn zones(gateway: &Gateway) -> String {
 async fn metrics(gateway: &Gateway) -> String {
     let cache = gateway.cache.status();
     gateway.metrics.render(Scrape {
+        token_keys: gateway.tokens.as_ref().map(|tokens| tokens.keys()),
         cache: [
             ("cache_blobs", "Blobs in the cache", cache.blobs),
             ("cache_bytes", "Bytes of the cache in use", cache.bytes),

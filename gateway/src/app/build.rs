@@ -5,12 +5,13 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use blob_cache::{Cache, CopySource};
 use certificates::ServerTls;
-use config::{JournalSettings, Settings};
+use config::{JournalSettings, Settings, TokenSettings};
 use limits::memory::Memory;
 use limits::pool::Pool;
 use postgres_connection::Database;
 use quay_db::QuayDatabase;
 use quay_db::redis::Locks;
+use registry::bearer::{KeySource, KeyedHash, Rules, TokenVerifier};
 use registry::redirects::RedirectClient;
 use registry::service_account::Reader;
 use registry::upload_affinity::Uploads;
@@ -28,7 +29,7 @@ use crate::drains::DrainStates;
 use crate::gateway::BYPASS_PARTS_MAX;
 use crate::index_manifests::QueuedManifests;
 use crate::metrics::{ContradictedSizes, Metrics};
-use crate::permissions::Permissions;
+use crate::permissions::{Memories, Permissions};
 use crate::server;
 
 /// The journal's file in `state_dir`, if the journal is an SQLite file.
@@ -66,6 +67,7 @@ pub(super) async fn gateway(
     router.start(stop);
     upstream.start(stop);
     let metrics = Metrics::new(&zones);
+    let Decisions { permissions, tokens, token_keys } = decisions(&settings).await?;
     let fanout = Setup {
         bounds: copy_bounds(&settings),
         limits: settings.copy_limits.clone(),
@@ -89,7 +91,9 @@ pub(super) async fn gateway(
         database,
         uploads: Uploads::default(),
         client,
-        permissions: permissions(&settings),
+        permissions,
+        tokens,
+        token_keys,
         sizes: ContradictedSizes::default(),
         bypass_parts: Pool::fixed("whole reads for a part of a blob that is not kept", BYPASS_PARTS_MAX, 0),
         cache,
@@ -111,9 +115,39 @@ pub(super) async fn gateway(
     })
 }
 
-fn permissions(settings: &Settings) -> Permissions {
+/// What decides who may read.
+struct Decisions {
+    permissions: Permissions,
+    tokens: Option<Arc<TokenVerifier>>,
+    token_keys: Option<KeySource>,
+}
+
+/// Builds it, with the links and the keys of the last run.
+async fn decisions(settings: &Settings) -> anyhow::Result<Decisions> {
     let timeouts = &settings.timeouts;
-    Permissions::new(settings.limits.permissions, timeouts.permission, timeouts.registry_first_pull)
+    let memories = Memories {
+        entries: settings.limits.permissions,
+        permission: timeouts.permission,
+        freshness: settings.auth.freshness,
+        answer: timeouts.registry_first_pull,
+    };
+    let hash = KeyedHash::new()?;
+    let mut permissions = Permissions::new(memories, hash.clone());
+    let Some(TokenSettings { issuer, audience, life_max }) = settings.auth.tokens.clone() else {
+        return Ok(Decisions { permissions, tokens: None, token_keys: None });
+    };
+    let urls = settings.instances.iter().map(|instance| instance.url.as_str());
+    let registry = std::iter::once(audience.as_str()).chain(urls).collect::<Vec<_>>().join(" ");
+    let token_keys = KeySource::new(&issuer, registry, &settings.state_dir);
+    let tokens = Arc::new(TokenVerifier::new(Rules { issuer, audience, life_max }, hash));
+    let (verifier, state_dir) = (Arc::clone(&tokens), settings.state_dir.clone());
+    let opened = tokio::task::spawn_blocking(move || {
+        token_keys.load(&verifier);
+        permissions.open_links(&state_dir);
+        (permissions, token_keys)
+    });
+    let (permissions, token_keys) = opened.await?;
+    Ok(Decisions { permissions, tokens: Some(tokens), token_keys: Some(token_keys) })
 }
 
 /// The drivers wait `timeouts.zone_stall` for a source that gives no bytes. Copies notice it sooner, and have

@@ -130,6 +130,9 @@ impl App {
             tokio::spawn(admin::serve(Arc::clone(&self.gateway), self.admin_listener, draining, stop));
         tokio::spawn(copies::sample(Arc::clone(&self.gateway.sampler), self.stop_copies.clone()));
         tokio::spawn(memory::give_back(self.gateway.memory.clone(), self.stop_copies.clone()));
+        tokio::spawn(
+            self.stop_copies.clone().run_until_cancelled_owned(follow_keys(Arc::clone(&self.gateway))),
+        );
         let follows = certificates::follow(Arc::clone(&self.gateway.server_tls));
         tokio::spawn(self.stop_copies.clone().run_until_cancelled_owned(follows));
         let sweep = Sweep::of(&self.gateway).map(|sweep| {
@@ -150,6 +153,8 @@ impl App {
         if tokio::time::timeout(LANES_TIMEOUT, self.gateway.fanout.stopped()).await.is_err() {
             tracing::warn!("the copies do not stop: the journal does not answer");
         }
+        let gateway = Arc::clone(&self.gateway);
+        let _ = tokio::task::spawn_blocking(move || gateway.permissions.close()).await;
         self.tidying.close();
         if tokio::time::timeout(TIDYING_TIMEOUT, self.tidying.wait()).await.is_err() {
             tracing::warn!(
@@ -160,6 +165,13 @@ impl App {
         stop_admin.cancel();
         let _ = admin.await;
         tracing::info!("quay-gateway has stopped");
+    }
+}
+
+/// Keeps the keys that verify tokens up to date, if tokens are verified.
+async fn follow_keys(gateway: Arc<Gateway>) {
+    if let (Some(tokens), Some(keys)) = (&gateway.tokens, &gateway.token_keys) {
+        keys.run(tokens, &gateway.client).await;
     }
 }
 

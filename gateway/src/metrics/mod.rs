@@ -10,6 +10,7 @@ mod instances;
 mod memory;
 mod pools;
 mod scrape;
+mod tokens;
 mod zones;
 
 use std::sync::Arc;
@@ -43,6 +44,7 @@ pub(crate) struct Metrics {
     connections_renewed: Counter,
     pushes_not_queued: Counter,
     wrong_sizes: Family<WhoLabels, Counter>,
+    permissions: Family<PermissionLabels, Counter>,
     journal_refuses: AtomicBool,
     sweep_finished: Gauge,
     sweep_manifests: Counter,
@@ -81,6 +83,12 @@ struct WhoLabels {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PermissionLabels {
+    /// `token`, `remembered`, `yes`, `no` or `unanswered`.
+    by: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ZoneLabels {
     zone: String,
 }
@@ -112,6 +120,9 @@ impl Metrics {
         let wrong_sizes = Family::default();
         let help = "Blobs whose bytes have the right digest and not the size that was named, by who named it";
         registry.register("wrong_sizes", help, wrong_sizes.clone());
+        let permissions = Family::default();
+        let help = "Reads of blobs, by what decided who may read: a token and a link here, a remembered answer, or the registry";
+        registry.register("permissions", help, permissions.clone());
         let usable = Family::<ZoneLabels, Gauge>::default();
         for zone in zones {
             let labels = ZoneLabels { zone: zone.name.to_string() };
@@ -144,6 +155,7 @@ impl Metrics {
             connections_renewed,
             pushes_not_queued,
             wrong_sizes,
+            permissions,
             journal_refuses: AtomicBool::new(false),
             sweep_finished,
             sweep_manifests,
@@ -197,6 +209,11 @@ impl Metrics {
     #[cfg(test)]
     pub(crate) fn sizes_contradicted(&self, who: &'static str) -> u64 {
         self.wrong_sizes.get_or_create(&WhoLabels { who }).get()
+    }
+
+    /// Counts a read, by what decided it.
+    pub(crate) fn permission_decided(&self, by: &'static str) {
+        self.permissions.get_or_create(&PermissionLabels { by }).inc();
     }
 
     pub(crate) fn push_not_queued(&self) {

@@ -11,6 +11,9 @@ use serde::Serialize;
 use super::Instance;
 use super::answer::{QuayAnswer, json, not_found};
 
+/// The path of the key set.
+pub(super) const PATH: &str = "/keys/services/quay/keys";
+
 /// `INSTANCE_SERVICE_KEY_EXPIRATION`.
 const LIFE: Duration = Duration::from_secs(120 * 60);
 

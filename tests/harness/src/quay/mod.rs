@@ -115,6 +115,8 @@ pub(crate) struct Instance {
     record: Record,
     /// How often its health was requested.
     probes: AtomicUsize,
+    /// How often the key set was requested.
+    key_fetches: AtomicUsize,
     faults: watch::Sender<InstanceFaults>,
     http: reqwest::Client,
     /// The files of uploads in progress.
@@ -141,6 +143,7 @@ impl Quay {
             key,
             record: Record::default(),
             probes: AtomicUsize::new(0),
+            key_fetches: AtomicUsize::new(0),
             faults: watch::Sender::default(),
             http: crate::http_client()?,
             spool: tempfile::tempdir()?,
@@ -185,6 +188,13 @@ impl Quay {
     #[must_use]
     pub fn probes(&self) -> usize {
         self.instance.probes.load(Ordering::Relaxed)
+    }
+
+    /// How often the set of its keys was requested. These requests are not in the [`record`](Self::record) either, because
+    /// a gateway fetches the set at any time.
+    #[must_use]
+    pub fn key_fetches(&self) -> usize {
+        self.instance.key_fetches.load(Ordering::Relaxed)
     }
 
     /// Changes the faults.
