@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use backends::Digest;
+use http::{HeaderMap, HeaderName, HeaderValue};
 use moka::sync::Cache;
 use parking_lot::Mutex;
 use registry::bearer::with_namespace;
@@ -49,21 +50,27 @@ impl Links {
 
     /// Opens the links in `state_dir`, and takes those that are still fresh. They count only if the last run ended
     /// cleanly, because only then every removal is on disk. It reads files, so it may block.
-    pub(crate) fn open(&mut self, state_dir: &Path) {
+    /// Returns the headers of [`Links::close`].
+    pub(crate) fn open(&mut self, state_dir: &Path) -> Option<HeaderMap> {
         let opened = LinkStore::open(state_dir, self.freshness);
-        let (store, fresh) = match opened {
+        let (store, last) = match opened {
             Ok(opened) => opened,
             Err(error) => {
                 tracing::warn!(%error, "links of blobs and repositories are not kept for the next start");
-                return;
+                return None;
             }
         };
-        for stored in fresh {
+        self.store = Some(Mutex::new(store));
+        let last = last?;
+        for stored in last.links {
             if let Some(asked) = Instant::now().checked_sub(stored.age) {
                 self.links.insert(name(&stored.repository, &stored.digest), Link { asked, size: None });
             }
         }
-        self.store = Some(Mutex::new(store));
+        let parsed = last.headers.iter().map(|(name, value)| Some((name.parse().ok()?, value.parse().ok()?)));
+        parsed
+            .collect::<Option<Vec<(HeaderName, HeaderValue)>>>()
+            .map(|headers| headers.into_iter().collect())
     }
 
     /// The registry's confirmation that a blob is in a repository, if it is fresh.
@@ -134,10 +141,14 @@ impl Links {
         }
     }
 
-    /// Writes what is left to the disk, and marks it as complete. It may block.
-    pub(crate) fn close(&self) {
-        if let Some(store) = &self.store {
-            store.lock().close();
+    /// Writes what is left to the disk, with the headers of the registry's answers about blobs, and marks it as complete.
+    /// It may block.
+    pub(crate) fn close(&self, headers: &HeaderMap) {
+        let text = |(name, value): (&HeaderName, &HeaderValue)| {
+            Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned()))
+        };
+        if let (Some(store), Some(headers)) = (&self.store, headers.iter().map(text).collect()) {
+            store.lock().close(headers);
         }
     }
 }

@@ -50,7 +50,7 @@ const SCHEMA: &str = "
         PRIMARY KEY (repository, digest)
     ) WITHOUT ROWID;
     CREATE INDEX IF NOT EXISTS links_confirmed ON links (confirmed);
-    CREATE TABLE IF NOT EXISTS ended (cleanly INTEGER NOT NULL);
+    CREATE TABLE IF NOT EXISTS ended (headers TEXT NOT NULL); -- of blobs, as a list of names and values
 ";
 
 /// The handle of the thread that writes the file.
@@ -61,6 +61,16 @@ pub(super) struct LinkStore {
     /// Whether a removal could not be queued.
     lost: Arc<AtomicBool>,
     writer: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// Names and values of the headers that the registry's answers about blobs have.
+pub(super) type Headers = Vec<(String, String)>;
+
+/// What the last run left, if it ended cleanly.
+#[derive(Debug, Default)]
+pub(super) struct LastRun {
+    pub(super) headers: Headers,
+    pub(super) links: Vec<Stored>,
 }
 
 /// A link of the last run that is still fresh.
@@ -86,19 +96,19 @@ enum Change {
     /// A repository, or a namespace with a slash at its end.
     Forget(Arc<str>),
     ForgetAll,
-    Close,
+    Close(Headers),
 }
 
 impl LinkStore {
     /// Opens the file, and starts its thread. Returns the links that were confirmed less than `freshness` ago, if the
     /// last run ended cleanly.
-    pub(super) fn open(state_dir: &Path, freshness: Duration) -> anyhow::Result<(Self, Vec<Stored>)> {
-        let (db, fresh) = open(&state_dir.join(FILE), freshness, SystemTime::now())?;
+    pub(super) fn open(state_dir: &Path, freshness: Duration) -> anyhow::Result<(Self, Option<LastRun>)> {
+        let (db, last) = open(&state_dir.join(FILE), freshness, SystemTime::now())?;
         let (changes, received) = sync_channel(QUEUE_MAX);
         let (queued, lost) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
         let writer = Writer { db, queued: Arc::clone(&queued), lost: Arc::clone(&lost) };
         let thread = std::thread::Builder::new().name("links".into()).spawn(move || writer.run(&received))?;
-        Ok((Self { changes, queued, lost, writer: Mutex::new(Some(thread)) }, fresh))
+        Ok((Self { changes, queued, lost, writer: Mutex::new(Some(thread)) }, last))
     }
 
     /// Keeps links that were confirmed `age` ago.
@@ -133,10 +143,10 @@ impl LinkStore {
     }
 
     /// Writes everything that is queued, marks the file as complete, and ends the thread. It blocks.
-    pub(super) fn close(&self) {
+    pub(super) fn close(&self, headers: Headers) {
         let Some(thread) = self.writer.lock().take() else { return };
         // Without a thread, nothing is left to write.
-        let _ = self.changes.send(Change::Close);
+        let _ = self.changes.send(Change::Close(headers));
         let _ = thread.join();
     }
 }
@@ -152,10 +162,11 @@ impl Writer {
     fn run(mut self, changes: &Receiver<Change>) {
         let mut failed = false;
         for commits in 0.. {
-            let Some((batch, closes)) = gathered(changes) else { return };
+            let Some(batch) = gathered(changes) else { return };
+            let closes = matches!(batch.last(), Some(Change::Close(_)));
             let links: usize = batch.iter().map(Change::links).sum();
             self.queued.fetch_sub(links, Ordering::Relaxed);
-            match self.write(&batch, closes && !failed, commits % CLEAN_EVERY == 0) {
+            match self.write(&batch, !failed, commits % CLEAN_EVERY == 0) {
                 Ok(()) => {}
                 Err(error) => {
                     // What was not written may be a removal.
@@ -171,7 +182,7 @@ impl Writer {
         }
     }
 
-    fn write(&mut self, batch: &[Change], complete: bool, clean: bool) -> rusqlite::Result<()> {
+    fn write(&mut self, batch: &[Change], complete: bool, clean_up_too: bool) -> rusqlite::Result<()> {
         let write = self.db.transaction()?;
         let lost = self.lost.swap(false, Ordering::SeqCst);
         for change in batch {
@@ -180,28 +191,28 @@ impl Writer {
         if lost {
             write.execute("DELETE FROM links", [])?;
         }
-        if clean {
+        if clean_up_too {
             clean_up(&write, milliseconds(SystemTime::now()))?;
         }
-        if complete {
-            write.execute("INSERT INTO ended VALUES (1)", [])?;
+        if let (Some(Change::Close(headers)), true) = (batch.last(), complete) {
+            let headers = serde_json::to_string(headers).unwrap_or_default();
+            write.execute("INSERT INTO ended VALUES (?1)", [headers])?;
         }
         write.commit()
     }
 }
 
-/// The next changes, and whether the last of them is to close. `None` if nobody is left to send any.
-fn gathered(changes: &Receiver<Change>) -> Option<(Vec<Change>, bool)> {
+/// The next changes. `None` if nobody is left to send any.
+fn gathered(changes: &Receiver<Change>) -> Option<Vec<Change>> {
     let mut batch = vec![changes.recv().ok()?];
     let until = Instant::now() + GATHER;
-    while batch.len() < BATCH_MAX && !matches!(batch.last(), Some(Change::Close)) {
+    while batch.len() < BATCH_MAX && !matches!(batch.last(), Some(Change::Close(_))) {
         match changes.recv_timeout(until.saturating_duration_since(Instant::now())) {
             Ok(change) => batch.push(change),
             Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
         }
     }
-    let closes = matches!(batch.last(), Some(Change::Close));
-    Some((batch, closes))
+    Some(batch)
 }
 
 impl Change {
@@ -236,7 +247,7 @@ impl Change {
                 db.prepare_cached("DELETE FROM links WHERE repository = ?1")?.execute([&**name])?;
             }
             Self::ForgetAll => drop(db.execute("DELETE FROM links", [])?),
-            Self::Close => {}
+            Self::Close(_) => {}
         }
         Ok(())
     }
@@ -254,7 +265,7 @@ fn clean_up(db: &Connection, now: i64) -> rusqlite::Result<()> {
 }
 
 /// Opens the file, and removes its mark of a clean end.
-fn open(path: &Path, freshness: Duration, now: SystemTime) -> anyhow::Result<(Connection, Vec<Stored>)> {
+fn open(path: &Path, freshness: Duration, now: SystemTime) -> anyhow::Result<(Connection, Option<LastRun>)> {
     // SQLite gives its log the same mode.
     OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
     let mut db = Connection::open(path)?;
@@ -268,11 +279,14 @@ fn open(path: &Path, freshness: Duration, now: SystemTime) -> anyhow::Result<(Co
         begin.pragma_update(None, "user_version", VERSION)?;
     }
     begin.execute_batch(SCHEMA)?;
-    let ended: i64 = begin.query_row("SELECT count(*) FROM ended", [], |row| row.get(0))?;
+    let headers: Option<String> = begin.query_row("SELECT max(headers) FROM ended", [], |row| row.get(0))?;
     begin.execute("DELETE FROM ended", [])?;
     begin.commit()?;
-    let fresh = if ended > 0 { fresh(&db, freshness, milliseconds(now))? } else { Vec::new() };
-    Ok((db, fresh))
+    let Some(headers) = headers.and_then(|headers| serde_json::from_str(&headers).ok()) else {
+        return Ok((db, None));
+    };
+    let links = fresh(&db, freshness, milliseconds(now))?;
+    Ok((db, Some(LastRun { headers, links })))
 }
 
 fn fresh(db: &Connection, freshness: Duration, now: i64) -> rusqlite::Result<Vec<Stored>> {
@@ -294,100 +308,4 @@ fn milliseconds(at: SystemTime) -> i64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const MINUTE: Duration = Duration::from_secs(60);
-
-    fn digest(text: &str) -> Digest {
-        Digest::of(text.as_bytes())
-    }
-
-    fn kept(folder: &Path, later: Duration) -> Vec<String> {
-        let (_, stored) = open(&folder.join(FILE), MINUTE, SystemTime::now() + later).expect("opens");
-        let mut all: Vec<_> = stored.into_iter().map(|stored| stored.repository).collect();
-        all.sort();
-        all
-    }
-
-    fn store(folder: &Path) -> LinkStore {
-        LinkStore::open(folder, MINUTE).expect("opens").0
-    }
-
-    fn confirm(store: &LinkStore, repository: &str) {
-        store.confirm(repository.into(), vec![digest("a"), digest("b")], Duration::ZERO);
-    }
-
-    #[test]
-    fn links_survive_a_clean_end_for_their_freshness() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let all = |end: &dyn Fn(&LinkStore)| {
-            let store = store(folder.path());
-            confirm(&store, "o/a");
-            end(&store);
-        };
-        all(&LinkStore::close);
-        assert_eq!(kept(folder.path(), Duration::ZERO), ["o/a", "o/a"]);
-        assert!(kept(folder.path(), Duration::ZERO).is_empty(), "the mark is gone: that was the next run");
-        all(&LinkStore::close);
-        assert!(kept(folder.path(), MINUTE + Duration::from_secs(1)).is_empty(), "too old");
-        all(&LinkStore::close);
-        let past = open(&folder.path().join(FILE), MINUTE, UNIX_EPOCH).expect("opens").1;
-        assert!(past.is_empty(), "the clock was set back");
-    }
-
-    #[test]
-    fn without_a_clean_end_no_link_counts() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let first = store(folder.path());
-        confirm(&first, "o/a");
-        let thread = first.writer.lock().take().expect("a thread");
-        drop(first);
-        thread.join().expect("it ends");
-        assert!(kept(folder.path(), Duration::ZERO).is_empty());
-        let rows: i64 = Connection::open(folder.path().join(FILE))
-            .and_then(|db| db.query_row("SELECT count(*) FROM links", [], |row| row.get(0)))
-            .expect("a count");
-        assert_eq!(rows, 2, "what the registry last confirmed is known all the same");
-    }
-
-    #[test]
-    fn removals_are_kept() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let remaining = |change: &dyn Fn(&LinkStore)| {
-            let store = store(folder.path());
-            store.forget_all();
-            for repository in ["o/a", "o/b", "o0/a", "p/a"] {
-                confirm(&store, repository);
-            }
-            change(&store);
-            store.close();
-            kept(folder.path(), Duration::ZERO)
-        };
-        assert_eq!(remaining(&|store| store.remove("o/a".into(), digest("a"))).len(), 7);
-        assert_eq!(
-            remaining(&|store| store.forget("o/a".into())),
-            ["o/b", "o/b", "o0/a", "o0/a", "p/a", "p/a"]
-        );
-        assert_eq!(remaining(&|store| store.forget("o/".into())), ["o0/a", "o0/a", "p/a", "p/a"]);
-        assert!(remaining(&LinkStore::forget_all).is_empty());
-        assert!(
-            remaining(&|store| store.lost.store(true, Ordering::SeqCst)).is_empty(),
-            "a removal was lost"
-        );
-    }
-
-    #[test]
-    fn a_file_that_cannot_be_read_is_an_error_and_another_version_is_emptied() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let file = folder.path().join(FILE);
-        std::fs::write(&file, "not a database, and long enough to be no header of one").expect("writes");
-        assert!(LinkStore::open(folder.path(), MINUTE).is_err());
-        std::fs::remove_file(&file).expect("removes");
-        let first = store(folder.path());
-        confirm(&first, "o/a");
-        first.close();
-        Connection::open(&file).expect("opens").pragma_update(None, "user_version", 9).expect("writes");
-        assert!(kept(folder.path(), Duration::ZERO).is_empty());
-    }
-}
+mod tests;

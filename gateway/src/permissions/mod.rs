@@ -120,7 +120,10 @@ impl Permissions {
 
     /// Opens the links of the last run. It reads files, so it may block.
     pub(crate) fn open_links(&mut self, state_dir: &Path) {
-        self.links.open(state_dir);
+        if let Some(headers) = self.links.open(state_dir) {
+            let latest = Some(self.shared.one(headers));
+            *self.blob_headers.write() = BlobHeaders { latest, exact: false };
+        }
     }
 
     /// Writes the links for the next start. It may block.
@@ -128,7 +131,9 @@ impl Permissions {
         if self.changes.is_pending() {
             self.links.forget_all();
         }
-        self.links.close();
+        if let Some(headers) = &self.blob_headers.read().latest {
+            self.links.close(headers);
+        }
     }
 
     /// What an answer of the registry about this blob would say, if the registry confirmed lately that the blob is in
