@@ -24,6 +24,9 @@ const RETRY_EVERY: Duration = Duration::from_secs(15);
 /// The least time between two fetches, however many tokens have unknown keys. Clients can make up such tokens.
 const PAUSE: Duration = Duration::from_secs(5);
 
+/// How long the registry may take for a set.
+const ANSWER_MAX: Duration = Duration::from_secs(10);
+
 /// The bytes of the file that are read.
 const FILE_BYTES_MAX: u64 = 2 * KEY_SET_BYTES_MAX as u64;
 
@@ -89,7 +92,7 @@ impl KeySource {
     /// Keeps the verifier's keys up to date, for ever: at once, every five minutes, and soon after a token with an
     /// unknown key.
     pub async fn run(&self, verifier: &TokenVerifier, client: &RegistryClient) {
-        follow(verifier, &AtRegistry { source: self, verifier, client }).await;
+        follow(verifier, &AtRegistry { source: self, verifier, client: client.within(ANSWER_MAX) }).await;
     }
 
     async fn written(&self, verifier: &TokenVerifier) {
@@ -119,7 +122,7 @@ trait Fetch: Sync {
 struct AtRegistry<'a> {
     source: &'a KeySource,
     verifier: &'a TokenVerifier,
-    client: &'a RegistryClient,
+    client: RegistryClient,
 }
 
 impl Fetch for AtRegistry<'_> {
