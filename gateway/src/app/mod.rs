@@ -153,8 +153,6 @@ impl App {
         if tokio::time::timeout(LANES_TIMEOUT, self.gateway.fanout.stopped()).await.is_err() {
             tracing::warn!("the copies do not stop: the journal does not answer");
         }
-        let gateway = Arc::clone(&self.gateway);
-        let _ = tokio::task::spawn_blocking(move || gateway.permissions.close()).await;
         self.tidying.close();
         if tokio::time::timeout(TIDYING_TIMEOUT, self.tidying.wait()).await.is_err() {
             tracing::warn!(
@@ -164,6 +162,11 @@ impl App {
         }
         stop_admin.cancel();
         let _ = admin.await;
+        // A change that is still in progress may remove links, and would be lost.
+        if self.gateway.pushes.is_empty() {
+            let gateway = Arc::clone(&self.gateway);
+            let _ = tokio::task::spawn_blocking(move || gateway.permissions.close()).await;
+        }
         tracing::info!("quay-gateway has stopped");
     }
 }
