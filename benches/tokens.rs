@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use harness::quay::{Options, Quay};
-use registry::bearer::{KeyedHash, Rules, TokenVerifier};
+use registry::bearer::{Form, KeyedHash, Rules, TokenVerifier};
 use serde_json::json;
 
 fn tokens(criterion: &mut Criterion) {
@@ -13,6 +13,7 @@ fn tokens(criterion: &mut Criterion) {
     let _inside = runtime.enter();
     let quay = Quay::start(Vec::new(), Options::default()).expect("a registry");
     let rules = || Rules {
+        form: Form::Quay,
         issuer: "quay".into(),
         audience: quay.hostname().to_owned(),
         life_max: Duration::from_secs(3660),

@@ -2,6 +2,7 @@
 //! the registry refuses.
 
 mod calls;
+mod distribution;
 mod keys;
 mod links;
 mod matrix;

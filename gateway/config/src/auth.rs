@@ -1,14 +1,16 @@
 //! `auth`: which decisions about reads the gateway makes by itself.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
 
 use super::ConfigError;
 use super::env::keys;
-use super::file::RegistryKind;
-use super::quay::{QuayFile, TokenKeys};
+use super::file::{ConfigFile, RegistryKind, TokenKeysEntry};
+use super::files::existing;
+use super::located::Located;
+use super::quay::{QuayFile, QuayKeys};
 
 /// The longest `auth.freshness`: for so long, Quay itself caches that a blob is in a repository
 /// (`data/cache/impl.py`).
@@ -42,36 +44,64 @@ pub struct AuthSettings {
     pub tokens: Option<TokenSettings>,
 }
 
-/// What a token of the registry says, apart from its signature.
+/// What a token of the registry says, and the keys that sign it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenSettings {
-    /// Quay's `INSTANCE_SERVICE_KEY_SERVICE`, which is also a part of the path of the key set.
+    /// Quay's `INSTANCE_SERVICE_KEY_SERVICE`, which is also a part of the path of its key set, or distribution's `issuer`.
     pub issuer: String,
-    /// Quay's `SERVER_HOSTNAME`.
+    /// Quay's `SERVER_HOSTNAME`, or distribution's `service`.
     pub audience: String,
-    /// Quay's `REGISTRY_JWT_AUTH_MAX_FRESH_S`.
-    pub life_max: Duration,
+    /// The keys.
+    pub keys: TokenKeys,
+}
+
+/// Where the keys are that sign tokens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TokenKeys {
+    /// At Quay.
+    OfQuay {
+        /// Quay's `REGISTRY_JWT_AUTH_MAX_FRESH_S`.
+        life_max: Duration,
+    },
+    /// In distribution's own file: certificates in PEM, or a set of JSON web keys.
+    InFile(PathBuf),
 }
 
 /// # Errors
-/// `auth.freshness` is longer than Quay's own memory.
+/// `auth.freshness` is longer than Quay's own memory, or `registry.token_keys` is not complete or not for this registry.
 pub(super) fn auth(
     path: &Path,
-    entry: &AuthEntry,
-    kind: RegistryKind,
+    file: &ConfigFile,
     quay: &QuayFile,
     audience: &str,
 ) -> Result<AuthSettings, ConfigError> {
-    if entry.freshness > FRESHNESS_MAX {
+    let AuthEntry { freshness, verify_tokens } = file.auth;
+    if freshness > FRESHNESS_MAX {
         let why = "auth.freshness: must not be more than 60s, for which Quay itself caches that a blob is in a repository";
         return Err(ConfigError::new(path, None, why));
     }
-    let verifies = entry.verify_tokens && kind == RegistryKind::Quay;
-    let keys = verifies.then(|| quay.token_keys()).flatten();
-    let tokens = keys.map(|TokenKeys { service, life_max }| TokenSettings {
-        issuer: service,
-        audience: audience.to_owned(),
-        life_max,
-    });
-    Ok(AuthSettings { freshness: entry.freshness, tokens })
+    let tokens = match (file.registry.kind, &file.registry.token_keys) {
+        (RegistryKind::Quay, None) => quay.token_keys().map(|QuayKeys { service, life_max }| TokenSettings {
+            issuer: service,
+            audience: audience.to_owned(),
+            keys: TokenKeys::OfQuay { life_max },
+        }),
+        (RegistryKind::Quay, Some(given)) => {
+            let why = "registry.token_keys: Quay gives its keys itself; remove it, or set registry.kind: distribution";
+            return Err(ConfigError::new(path, given.line, why));
+        }
+        (RegistryKind::Distribution, keys) => keys.as_ref().map(|keys| in_file(path, keys)).transpose()?,
+    };
+    Ok(AuthSettings { freshness, tokens: tokens.filter(|_| verify_tokens) })
+}
+
+fn in_file(path: &Path, given: &Located<TokenKeysEntry>) -> Result<TokenSettings, ConfigError> {
+    let TokenKeysEntry { file, issuer, service } = &given.value;
+    let (Some(file), false, false) = (file, issuer.is_empty(), service.is_empty()) else {
+        let why =
+            "registry.token_keys: set file, issuer and service, as in auth.token of the registry's own file";
+        return Err(ConfigError::new(path, given.line, why));
+    };
+    let keys = TokenKeys::InFile(existing(path, "registry.token_keys.file", file)?);
+    Ok(TokenSettings { issuer: issuer.clone(), audience: service.clone(), keys })
 }

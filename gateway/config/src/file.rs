@@ -50,6 +50,7 @@ pub(crate) struct RegistryEntry {
     pub server_name: Option<Located<String>>,
     pub redirects_to: Option<Located<Vec<String>>>,
     pub forward_headers: Option<Located<Vec<String>>>,
+    pub token_keys: Option<Located<TokenKeysEntry>>,
     pub account: AccountEntry,
     pub config: Option<Located<PathBuf>>,
 }
@@ -79,6 +80,15 @@ pub enum RegistryKind {
 pub(crate) struct AccountEntry {
     pub username: Option<Located<String>>,
     pub password_file: Option<Located<PathBuf>>,
+}
+
+/// The keys of distribution's token service, and what its tokens say.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct TokenKeysEntry {
+    pub file: Option<Located<PathBuf>>,
+    pub issuer: String,
+    pub service: String,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -125,6 +135,7 @@ keys!(RegistryEntry {
     server_name,
     redirects_to,
     forward_headers,
+    token_keys,
     account,
     config,
 } account);

@@ -37,7 +37,7 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 
 pub use admin::AdminSettings;
-pub use auth::{AuthSettings, TokenSettings};
+pub use auth::{AuthSettings, TokenKeys, TokenSettings};
 pub use bounds::{Limits, Timeouts};
 pub use build::{NoUsableZone, transport, unusable, zones};
 pub use file::RegistryKind;

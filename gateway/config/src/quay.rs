@@ -41,7 +41,7 @@ pub(crate) struct QuayFile {
 
 /// The keys that sign Quay's tokens, and how long a token may live.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct TokenKeys {
+pub(crate) struct QuayKeys {
     /// The service whose keys they are.
     pub(crate) service: String,
     /// The longest life of a token.
@@ -68,7 +68,7 @@ impl QuayFile {
 
     /// `None` if the gateway cannot verify this Quay's tokens: a value is not understood, or a repository without a
     /// namespace is in another namespace than `library`, so that the gateway would take two names for two repositories.
-    pub(crate) fn token_keys(&self) -> Option<TokenKeys> {
+    pub(crate) fn token_keys(&self) -> Option<QuayKeys> {
         let library = text_or(self.library.as_ref(), LIBRARY_NAMESPACE)?;
         let service = text_or(self.token_service.as_ref(), TOKEN_SERVICE)?;
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
@@ -79,7 +79,7 @@ impl QuayFile {
             None => TOKEN_LIFE_MAX_SECONDS,
             Some(given) => given.read()?,
         };
-        Some(TokenKeys { service, life_max: Duration::from_secs(seconds.into()) })
+        Some(QuayKeys { service, life_max: Duration::from_secs(seconds.into()) })
     }
 }
 

@@ -209,7 +209,7 @@ pub(super) fn resolve(
         redirects_to: patterns(path, "registry.redirects_to", file.registry.redirects_to.as_ref())?,
         forward_headers: forward_headers(path, file.registry.forward_headers.as_ref())?,
         layer_max: quay.layer_max(),
-        auth: auth(path, &file.auth, file.registry.kind, &quay, &registry_hostname)?,
+        auth: auth(path, &file, &quay, &registry_hostname)?,
         registry_hostname,
         account: account(path, &file)?,
         ca_files,

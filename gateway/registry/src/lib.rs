@@ -58,6 +58,11 @@ pub trait Registry: Debug + Send + Sync {
         !HARMLESS.contains(&header.as_str())
     }
 
+    /// Whether a manifest that the registry serves proves that its blobs are in the repository.
+    fn manifests_link(&self) -> bool {
+        false
+    }
+
     /// What an answer about a blob says of every blob, apart from the headers that all answers of the registry have.
     fn blob_headers(&self) -> HeaderMap {
         HeaderMap::new()

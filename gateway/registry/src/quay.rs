@@ -57,6 +57,12 @@ impl Registry for Quay {
         header != "x-forwarded-for" && !super::HARMLESS.contains(&header.as_str())
     }
 
+    /// `data/model/oci/manifest.py:_build_blob_map`: a manifest is stored only if its local blobs are in the repository.
+    /// Distribution may be configured not to look (`validation`), and does not as a pull-through cache.
+    fn manifests_link(&self) -> bool {
+        true
+    }
+
     /// `endpoints/v2/blob.py:check_blob_exists`. The value is a typing error of Quay's.
     fn blob_headers(&self) -> HeaderMap {
         [(CACHE_CONTROL, HeaderValue::from_static("max-age=31436000"))].into_iter().collect()

@@ -1,17 +1,18 @@
 //! Builds the parts of a gateway in order.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use blob_cache::{Cache, CopySource};
 use certificates::ServerTls;
-use config::{JournalSettings, Settings, TokenSettings};
+use config::{JournalSettings, Settings, TokenKeys, TokenSettings};
 use limits::memory::Memory;
 use limits::pool::Pool;
 use postgres_connection::Database;
 use quay_db::QuayDatabase;
 use quay_db::redis::Locks;
-use registry::bearer::{KeySource, KeyedHash, Rules, TokenVerifier};
+use registry::bearer::{Form, KeySet, KeySource, KeyedHash, Rules, TokenVerifier};
 use registry::redirects::RedirectClient;
 use registry::service_account::Reader;
 use registry::upload_affinity::Uploads;
@@ -133,13 +134,26 @@ async fn decisions(settings: &Settings) -> anyhow::Result<Decisions> {
     };
     let hash = KeyedHash::new()?;
     let mut permissions = Permissions::new(memories, hash.clone());
-    let Some(TokenSettings { issuer, audience, life_max }) = settings.auth.tokens.clone() else {
+    let Some(TokenSettings { issuer, audience, keys }) = settings.auth.tokens.clone() else {
         return Ok(Decisions { permissions, tokens: None, token_keys: None });
+    };
+    let life_max = match keys {
+        TokenKeys::OfQuay { life_max } => life_max,
+        TokenKeys::InFile(file) => {
+            let rules = Rules { form: Form::Distribution, issuer, audience, life_max: Duration::MAX };
+            let bytes = tokio::fs::read(&file)
+                .await
+                .with_context(|| format!("registry.token_keys: {}", file.display()))?;
+            let keys = KeySet::parse_file(&bytes)
+                .with_context(|| format!("registry.token_keys: {}", file.display()))?;
+            let tokens = Some(Arc::new(TokenVerifier::with_keys(rules, hash, keys)));
+            return Ok(Decisions { permissions, tokens, token_keys: None });
+        }
     };
     let urls = settings.instances.iter().map(|instance| instance.url.as_str());
     let registry = std::iter::once(audience.as_str()).chain(urls).collect::<Vec<_>>().join(" ");
     let token_keys = KeySource::new(&issuer, registry, &settings.state_dir);
-    let tokens = Arc::new(TokenVerifier::new(Rules { issuer, audience, life_max }, hash));
+    let tokens = Arc::new(TokenVerifier::new(Rules { form: Form::Quay, issuer, audience, life_max }, hash));
     let (verifier, state_dir) = (Arc::clone(&tokens), settings.state_dir.clone());
     let opened = tokio::task::spawn_blocking(move || {
         token_keys.load(&verifier);

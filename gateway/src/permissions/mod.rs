@@ -185,7 +185,7 @@ impl Permissions {
         let is_latest = |known: &BlobHeaders| {
             known.exact && known.latest.as_ref().is_some_and(|latest| Arc::ptr_eq(latest, &headers))
         };
-        if !is_redirect && !is_latest(&self.blob_headers.read()) {
+        if !is_latest(&self.blob_headers.read()) {
             *self.blob_headers.write() = BlobHeaders { latest: Some(Arc::clone(&headers)), exact: true };
         }
         Granted { size, headers }

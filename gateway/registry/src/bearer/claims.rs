@@ -1,10 +1,11 @@
-//! The claims of a token, and the rules that they must keep. Pure.
+//! The claims of Quay's tokens, and the rules that they must keep. Pure.
 
 use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::{Grants, LEEWAY, Rules, Unproven};
+use super::form::Times;
+use super::{Grants, Rules, Unproven};
 use crate::object::Object;
 
 /// The claims of a registry token. A claim that is missing, has another type or occurs twice is an error. Quay accepts
@@ -37,23 +38,8 @@ impl AccessItem {
     }
 }
 
-/// The claims as they count from one time to another, since 1970.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Validity {
-    /// Valid from this time on.
-    pub(super) from: Duration,
-    /// Not valid from this time on.
-    pub(super) until: Duration,
-}
-
-impl Validity {
-    pub(super) fn contains(&self, now: Duration) -> bool {
-        self.from <= now && now < self.until
-    }
-}
-
-/// Reads claims, and checks them by these rules. The time is checked by [`Validity::contains`].
-pub(super) fn check(json: &[u8], rules: &Rules) -> Result<(Grants, Validity), Unproven> {
+/// Reads claims, and checks everything of them but the time.
+pub(super) fn check(json: &[u8], rules: &Rules) -> Result<(Grants, Times), Unproven> {
     let Object(claims): Object<Claims> = serde_json::from_slice(json).map_err(|_| Unproven::Claims)?;
     if claims.iss != rules.issuer {
         return Err(Unproven::Issuer);
@@ -72,6 +58,5 @@ pub(super) fn check(json: &[u8], rules: &Rules) -> Result<(Grants, Validity), Un
     // Each known action includes the permission to read.
     let readable = claims.access.into_iter().filter(|Object(item)| !item.actions.is_empty());
     let grants = Grants::of(readable.map(|Object(item)| item.name));
-    // PyJWT: `iat > now + leeway`, `nbf > now + leeway` and `exp <= now - leeway` are refused.
-    Ok((grants, Validity { from: nbf.max(iat).saturating_sub(LEEWAY), until: exp + LEEWAY }))
+    Ok((grants, Times { from: nbf.max(iat), until: exp }))
 }

@@ -2,12 +2,15 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use jsonwebtoken::DecodingKey;
 use serde::{Deserialize, Serialize};
+use x509_parser::public_key::PublicKey as KeyOfCertificate;
 
 /// The bytes of a key set that are read. A key has 450.
 pub const KEY_SET_BYTES_MAX: usize = 256 * 1024;
@@ -39,6 +42,8 @@ pub enum KeySetError {
 pub struct PublicKey {
     written: Written,
     decoding: DecodingKey,
+    /// When its certificate is valid, since 1970. `None` if it has none.
+    certified: Option<Range<Duration>>,
 }
 
 /// A key as it is written (RFC 7517).
@@ -71,7 +76,41 @@ impl PublicKey {
             return None;
         }
         let decoding = DecodingKey::from_rsa_components(&written.n, &written.e).ok()?;
-        Some(Self { written, decoding })
+        Some(Self { written, decoding, certified: None })
+    }
+
+    /// The key of a certificate (DER). `None` if it cannot sign with RS256, or if the certificate has a critical extension
+    /// that distribution might not take.
+    fn certified(der: &[u8]) -> Option<Self> {
+        let (_, certificate) = x509_parser::parse_x509_certificate(der).ok()?;
+        let critical = certificate.extensions().iter().filter(|extension| extension.critical);
+        if !critical
+            .map(|extension| extension.oid.to_id_string())
+            .all(|oid| PLAIN_EXTENSIONS.contains(&&*oid))
+        {
+            return None;
+        }
+        let KeyOfCertificate::RSA(key) = certificate.public_key().parsed().ok()? else { return None };
+        let base64 = |number: &[u8]| {
+            URL_SAFE_NO_PAD.encode(&number[number.iter().take_while(|byte| **byte == 0).count()..])
+        };
+        let (n, e) = (base64(key.modulus), base64(key.exponent));
+        let written = Written { kty: "RSA".into(), kid: String::new(), n, e, usage: None, alg: None };
+        let mut made = Self::new(Written { kid: "certificate".into(), ..written })?;
+        made.written.kid = certificate_id(&STANDARD.encode(der));
+        let times = certificate.validity();
+        let at =
+            |time: x509_parser::time::ASN1Time| u64::try_from(time.timestamp()).map(Duration::from_secs).ok();
+        made.certified = Some(at(times.not_before)?..at(times.not_after)?);
+        Some(made)
+    }
+
+    /// The part of a time at which the key's certificate is valid too.
+    pub(super) fn validity(&self, times: Range<Duration>) -> Range<Duration> {
+        match &self.certified {
+            None => times,
+            Some(certified) => times.start.max(certified.start)..times.end.min(certified.end),
+        }
     }
 }
 
@@ -79,6 +118,14 @@ impl fmt::Debug for PublicKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("PublicKey").field(&self.written.kid).finish()
     }
+}
+
+/// Critical extensions that say nothing about the use of a key for tokens: basic constraints and key usage.
+const PLAIN_EXTENSIONS: [&str; 2] = ["2.5.29.19", "2.5.29.15"];
+
+/// The id under which the key of a certificate (DER in base64) is found.
+pub(super) fn certificate_id(base64: &str) -> String {
+    format!("x5c:{base64}")
 }
 
 /// Keys by their ids.
@@ -113,6 +160,28 @@ impl KeySet {
             keys.entry(kid).and_modify(|other| *other = None).or_insert(Some(key));
         }
         let keys: HashMap<_, _> = keys.into_iter().filter_map(|(kid, key)| Some((kid, key?))).collect();
+        if keys.is_empty() { Err(KeySetError::Empty) } else { Ok(Self(keys)) }
+    }
+
+    /// Reads the keys of distribution's token service: certificates in PEM (`rootcertbundle`), or a set (`jwks`).
+    ///
+    /// # Errors
+    /// The errors of [`KeySet::parse`].
+    pub fn parse_file(bytes: &[u8]) -> Result<Self, KeySetError> {
+        if bytes.trim_ascii_start().starts_with(b"{") {
+            return Self::parse(bytes, &Self::default());
+        }
+        if bytes.len() > KEY_SET_BYTES_MAX {
+            return Err(KeySetError::TooLarge);
+        }
+        let mut keys = HashMap::new();
+        for block in x509_parser::pem::Pem::iter_from_buffer(bytes) {
+            let block = block.map_err(|_| KeySetError::Form)?;
+            let certificate = (block.label == "CERTIFICATE").then(|| PublicKey::certified(&block.contents));
+            if let Some(key) = certificate.flatten() {
+                keys.insert(key.written.kid.clone(), Arc::new(key));
+            }
+        }
         if keys.is_empty() { Err(KeySetError::Empty) } else { Ok(Self(keys)) }
     }
 

@@ -40,11 +40,13 @@ pub struct TokenVerifier {
 struct Confirmed {
     keys: KeySet,
     at: Option<Instant>,
+    /// Whether they count for ever, because the operator gave them.
+    fixed: bool,
 }
 
 impl Confirmed {
     fn is_current(&self) -> bool {
-        self.at.is_some_and(|at| at.elapsed() <= KEYS_LIFE)
+        self.fixed || self.at.is_some_and(|at| at.elapsed() <= KEYS_LIFE)
     }
 }
 
@@ -57,6 +59,14 @@ impl TokenVerifier {
         };
         let memo = Cache::builder().weigher(weigh).max_capacity(MEMO_BYTES).time_to_live(MEMO_LIFE).build();
         Self { rules, hash, memo, keys: ArcSwap::default(), unknown: Notify::new() }
+    }
+
+    /// A verifier with these keys only.
+    #[must_use]
+    pub fn with_keys(rules: Rules, hash: KeyedHash, keys: KeySet) -> Self {
+        let verifier = Self::new(rules, hash);
+        verifier.keys.store(Arc::new(Confirmed { keys, at: None, fixed: true }));
+        verifier
     }
 
     /// Verifies a token now. If its key is unknown, the key set is fetched again soon; nobody waits for that.
@@ -97,7 +107,7 @@ impl TokenVerifier {
     pub fn take(&self, json: &[u8], at: Instant) -> Result<usize, super::KeySetError> {
         let keys = KeySet::parse(json, &self.keys.load().keys)?;
         let count = keys.len();
-        self.keys.store(Arc::new(Confirmed { keys, at: Some(at) }));
+        self.keys.store(Arc::new(Confirmed { keys, at: Some(at), fixed: false }));
         Ok(count)
     }
 

@@ -9,7 +9,7 @@ use jsonwebtoken::jwk::{AlgorithmParameters, Jwk};
 use jsonwebtoken::{Algorithm, EncodingKey, crypto};
 use serde_json::{Value, json};
 
-use super::super::{KeySet, Rules};
+use super::super::{Form, KeySet, Rules};
 
 pub(crate) const NOW: u64 = 1_795_504_276;
 pub(crate) const LIFE_MAX: u64 = 3660;
@@ -62,7 +62,7 @@ pub(crate) static KEYS: LazyLock<KeySet> = LazyLock::new(|| {
 
 pub(crate) fn rules() -> Rules {
     let life_max = Duration::from_secs(LIFE_MAX);
-    Rules { issuer: "quay".into(), audience: "quay.example.com".into(), life_max }
+    Rules { form: Form::Quay, issuer: "quay".into(), audience: "quay.example.com".into(), life_max }
 }
 
 pub(crate) fn claims(overrides: &Value) -> Value {

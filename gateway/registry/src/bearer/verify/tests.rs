@@ -94,7 +94,7 @@ fn forged_tokens_prove_nothing() {
         ("another type", QUAY.raw(r#"{"alg":"RS256","kid":"quay-1","typ":"at+jwt"}"#, &payload), Form),
         (
             "a long header",
-            QUAY.raw(&json!({"alg": "RS256", "kid": "k".repeat(1000)}).to_string(), &payload),
+            QUAY.raw(&json!({"alg": "RS256", "kid": "k".repeat(7000)}).to_string(), &payload),
             Form,
         ),
         ("four parts", format!("{good}.x"), Form),
@@ -220,5 +220,126 @@ proptest! {
         prop_assert!(at(&signed, NOW).is_err());
         let signed = QUAY.raw(&QUAY.header("RS256"), &payload);
         prop_assert!(at(&signed, NOW).is_err());
+    }
+}
+
+/// Distribution's tokens: a certificate in the header, or the id of a key.
+mod distribution {
+    use base64::engine::general_purpose::STANDARD;
+
+    use super::super::super::Form;
+    use super::*;
+
+    struct Service {
+        key: EncodingKey,
+        pem: String,
+        der: String,
+    }
+
+    impl Service {
+        fn new(years: std::ops::Range<i32>) -> Self {
+            let pair = rcgen::KeyPair::generate_for(&rcgen::PKCS_RSA_SHA256).expect("a key pair");
+            let mut certificate = rcgen::CertificateParams::new(vec!["tokens".to_owned()]).expect("a name");
+            certificate.not_before = rcgen::date_time_ymd(years.start, 1, 1);
+            certificate.not_after = rcgen::date_time_ymd(years.end, 1, 1);
+            let certificate = certificate.self_signed(&pair).expect("a certificate");
+            let key = EncodingKey::from_rsa_pem(pair.serialize_pem().as_bytes()).expect("an RSA key");
+            Self { key, pem: certificate.pem(), der: STANDARD.encode(certificate.der()) }
+        }
+
+        fn sign(&self, header: &Value, claims: &Value) -> String {
+            sealed(&header.to_string(), &claims.to_string(), &self.key, Algorithm::RS256)
+        }
+    }
+
+    fn claims(overrides: &Value) -> Value {
+        let mut claims = json!({
+            "iss": "tokens", "aud": "registry", "nbf": NOW, "iat": NOW, "exp": NOW + 300, "sub": "", "jti": "1",
+            "access": [{"type": "repository", "class": "", "name": "o/a", "actions": ["push", "pull", "delete"]}],
+        });
+        for (name, value) in overrides.as_object().expect("an object") {
+            claims[name] = value.clone();
+        }
+        claims
+    }
+
+    fn rules() -> Rules {
+        Rules {
+            form: Form::Distribution,
+            issuer: "tokens".into(),
+            audience: "registry".into(),
+            life_max: Duration::MAX,
+        }
+    }
+
+    fn at(token: &str, keys: &KeySet, seconds: u64) -> Result<Grants, Unproven> {
+        verify(token, keys, &rules(), Duration::from_secs(seconds)).map(|verified| verified.grants().clone())
+    }
+
+    #[test]
+    fn a_certificate_of_the_bundle_verifies_tokens_while_it_is_valid() {
+        let [own, other] = [Service::new(2020..2040), Service::new(2020..2040)];
+        let ended = Service::new(2020..2026);
+        let keys = KeySet::parse_file(format!("{}{}", own.pem, ended.pem).as_bytes()).expect("keys");
+        let header = |service: &Service| json!({"alg": "RS256", "typ": "JWT", "x5c": [service.der]});
+        let good = claims(&json!({}));
+        assert!(at(&own.sign(&header(&own), &good), &keys, NOW).is_ok_and(|grants| grants.may_pull("o/a")));
+        for (what, token, expected) in [
+            ("another certificate", other.sign(&header(&other), &good), Unproven::UnknownKey),
+            ("the certificate of another key", other.sign(&header(&own), &good), Unproven::Signature),
+            ("a certificate that has ended", ended.sign(&header(&ended), &good), Unproven::Time),
+            ("no chain", own.sign(&json!({"alg": "RS256", "x5c": []}), &good), Unproven::Form),
+            (
+                "a key in the header",
+                own.sign(&json!({"alg": "RS256", "x5c": [own.der], "jwk": {}}), &good),
+                Unproven::Form,
+            ),
+            (
+                "the certificate as an id",
+                own.sign(&json!({"alg": "RS256", "kid": format!("x5c:{}", own.der)}), &good),
+                Unproven::Form,
+            ),
+            ("Quay's form", own.sign(&json!({"alg": "RS256", "kid": "x"}), &good), Unproven::UnknownKey),
+            ("another issuer", own.sign(&header(&own), &claims(&json!({"iss": "x"}))), Unproven::Issuer),
+            ("another service", own.sign(&header(&own), &claims(&json!({"aud": "x"}))), Unproven::Audience),
+            ("expired", own.sign(&header(&own), &claims(&json!({"exp": NOW - 60}))), Unproven::Time),
+            ("not yet", own.sign(&header(&own), &claims(&json!({"nbf": NOW + 61}))), Unproven::Time),
+        ] {
+            assert_eq!(at(&token, &keys, NOW).err(), Some(expected), "{what}");
+        }
+        let late = own.sign(&header(&own), &claims(&json!({"exp": NOW - 59})));
+        assert!(at(&late, &keys, NOW).is_ok(), "the registry's leeway is a minute");
+    }
+
+    #[test]
+    fn only_pull_permits_and_only_under_plain_names() {
+        let own = Service::new(2020..2040);
+        let keys = KeySet::parse_file(own.pem.as_bytes()).expect("keys");
+        let item = |kind: &str, name: &str, actions: &[&str]| json!({"type": kind, "name": name, "actions": actions});
+        let access = json!({"access": [
+            item("repository", "o/push", &["push"]),
+            item("repository", "o/all", &["*"]),
+            item("registry", "o/catalog", &["pull"]),
+            item("repository", "library/a", &["pull"]),
+            item("repository", "a", &["pull"]),
+            item("repository", "o/good", &["pull"]),
+        ]});
+        let token = own.sign(&json!({"alg": "RS256", "x5c": [own.der]}), &claims(&access));
+        let grants = at(&token, &keys, NOW).expect("a good token");
+        assert!(grants.may_pull("o/good"));
+        for other in ["o/push", "o/all", "o/catalog", "library/a", "a"] {
+            assert!(!grants.may_pull(other), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_set_verifies_tokens_by_id() {
+        let keys = KeySet::parse_file(json!({ "keys": [QUAY.jwk] }).to_string().as_bytes()).expect("keys");
+        let token =
+            sealed(&QUAY.header("RS256"), &claims(&json!({})).to_string(), &QUAY.key, Algorithm::RS256);
+        assert!(at(&token, &keys, NOW).is_ok_and(|grants| grants.may_pull("o/a")));
+        for bad in ["", "{}", "-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n"] {
+            assert!(KeySet::parse_file(bad.as_bytes()).is_err(), "{bad}");
+        }
     }
 }
