@@ -23,9 +23,20 @@ struct Fixture {
 
 impl Fixture {
     async fn new() -> Result<Self> {
+        let fixture = Self::with(&json!({})).await?;
+        fixture.gateway.verifies_tokens().await?;
+        Ok(fixture)
+    }
+
+    /// The registry is asked for each credential.
+    async fn that_verifies_nothing() -> Result<Self> {
+        Self::with(&json!({"auth": {"verify_tokens": false}})).await
+    }
+
+    async fn with(over: &Value) -> Result<Self> {
         let site = Site::start()?;
         site.quay.add_user("mallory", "mallory");
-        let gateway = site.gateway(&json!({})).await?;
+        let gateway = site.gateway(over).await?;
         let image = Spec::layers(1, &[50_000]).build()?;
         let owner = gateway.client(LOGIN)?;
         owner.push(SECRET, "v1", &image).await?;
@@ -155,7 +166,7 @@ async fn public_repositories_need_no_token_but_a_wrong_one_is_refused() -> Resul
 
 #[tokio::test]
 async fn only_a_yes_is_remembered() -> Result<()> {
-    let fixture = Fixture::new().await?;
+    let fixture = Fixture::that_verifies_nothing().await?;
     let path = format!("/v2/{SECRET}/blobs/");
     let heads = || fixture.site.quay.record().count(&Method::HEAD, &path);
     let token = fixture.token("admin", SECRET, json!({}))?;
@@ -174,7 +185,7 @@ async fn only_a_yes_is_remembered() -> Result<()> {
 /// If the registry may have considered other parts of the request, its yes is valid only for the same parts.
 #[tokio::test]
 async fn a_yes_is_valid_only_for_an_equal_request() -> Result<()> {
-    let fixture = Fixture::new().await?;
+    let fixture = Fixture::that_verifies_nothing().await?;
     let path = format!("/v2/{SECRET}/blobs/{}", fixture.digest());
     let heads = || fixture.site.quay.record().count(&Method::HEAD, &path);
     let token = format!("Bearer {}", fixture.token("admin", SECRET, json!({}))?);
@@ -241,7 +252,8 @@ async fn white_space_around_a_token_is_refused_over_http_2() -> Result<()> {
 #[tokio::test]
 async fn a_deleted_repository_is_unreadable_when_the_yes_expires() -> Result<()> {
     let site = Site::start()?;
-    let gateway = site.gateway(&json!({"timeouts": {"permission": "1s"}})).await?;
+    let gateway =
+        site.gateway(&json!({"timeouts": {"permission": "1s"}, "auth": {"freshness": "1s"}})).await?;
     let image = Spec::layers(1, &[50_000]).build()?;
     let client = gateway.client(LOGIN)?;
     client.push(SECRET, "v1", &image).await?;
@@ -262,7 +274,7 @@ struct TwoReaders {
 
 impl TwoReaders {
     async fn new() -> Result<Self> {
-        let fixture = Fixture::new().await?;
+        let fixture = Fixture::that_verifies_nothing().await?;
         fixture.site.quay.grant(SECRET, "mallory", false);
         let owner = fixture.gateway.client(LOGIN)?;
         let other = fixture.gateway.client(Some(("mallory", "mallory")))?;

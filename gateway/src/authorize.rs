@@ -1,11 +1,16 @@
-//! Decides who may read: the registry decides, and its permission is remembered for a short time.
+//! Decides who may read. The registry decides: in the token that it signed, or in its answer, which is remembered for a
+//! short time.
 
 use std::time::SystemTime;
 
 use gateway_http::Problem;
-use http::header::{IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, RANGE};
+use http::header::{
+    AUTHORIZATION, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, RANGE,
+};
 use http::request::Parts;
-use http::{HeaderMap, Method, StatusCode};
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderName, Method, StatusCode};
+use registry::bearer::bearer_token;
 use registry::token_life;
 use registry::upstream::{Answer, Head, Purpose};
 use tokio::time::Instant;
@@ -40,28 +45,60 @@ pub(crate) async fn may_read(
     let headers = unconditional(forward::headers(gateway, request, client));
     let target = forward::path(request)?;
     let may_judge = |name: &_| gateway.registry.may_judge(name);
-    let asked = Question::new(&headers, target, may_judge, repository, blob.digest);
+    let asked = Question::new(&gateway.permissions, &headers, target, may_judge, repository, blob.digest);
     if let Some(yes) = asked.as_ref().and_then(|asked| gateway.permissions.remembered(asked)) {
+        gateway.metrics.permission_decided("remembered");
+        return Ok(Verdict::Yes(yes));
+    }
+    if let Some(yes) = decided_here(gateway, &headers, target, repository, blob) {
+        gateway.metrics.permission_decided("token");
         return Ok(Verdict::Yes(yes));
     }
     // Measured before the question: a permission lasts no longer than the tokens did at that time.
     let (when, now) = (Instant::now(), SystemTime::now());
-    let answer = ask_registry(gateway, request, &headers, blob, client).await?;
+    let answer = ask_registry(gateway, request, &headers, blob, client).await;
+    let answer = answer.inspect_err(|_| gateway.metrics.permission_decided("unanswered"))?;
     if !gateway.registry.permits(answer.status(), answer.headers(), &blob.digest) {
-        if answer.status() == StatusCode::NOT_FOUND {
-            gateway.permissions.unknown(repository, &blob.digest);
-        }
+        gateway.metrics.permission_decided("no");
+        gateway.permissions.refused(repository, &blob.digest, answer.status());
         return Ok(Verdict::No(Box::new(answer)));
     }
+    gateway.metrics.permission_decided("yes");
     let is_redirect = answer.status() != StatusCode::OK;
     let size = gateway_http::content_length(answer.headers())
         .filter(|size| !is_redirect && blob.digest.may_have(*size));
     let granted = gateway.permissions.granted(size, answer.headers(), is_redirect);
+    if target.query().is_none() {
+        gateway.permissions.confirm(repository, [(blob.digest, size)], when);
+    }
     if let Some(asked) = asked {
         let life = token_life::shortest(&headers, target.query(), may_judge, now);
         gateway.permissions.remember(asked, granted.clone(), life, when);
     }
     Ok(Verdict::Yes(granted))
+}
+
+/// A plain yes without the registry: the request's only credential is a token of the registry that permits to read this
+/// repository, and the registry confirmed lately that the blob is in it. `None` is no refusal.
+fn decided_here(
+    gateway: &Gateway,
+    headers: &HeaderMap,
+    target: &PathAndQuery,
+    repository: &str,
+    blob: &Blob,
+) -> Option<Granted> {
+    let tokens = gateway.tokens.as_ref()?;
+    // The address is the gateway's own statement. A registry that verifies tokens does not judge it.
+    let is_plain = |name: &HeaderName| *name == AUTHORIZATION || name == "x-forwarded-for";
+    let others = headers.keys().any(|name| !is_plain(name) && gateway.registry.may_judge(name));
+    if others || target.query().is_some() {
+        return None;
+    }
+    let token = bearer_token(headers)?;
+    let granted = gateway.permissions.linked(repository, &blob.digest)?;
+    let verified =
+        tokens.verified(token).inspect_err(|why| tracing::debug!(%why, "a token is left to the registry"));
+    verified.ok()?.grants().may_pull(repository).then_some(granted)
 }
 
 /// Sends `HEAD` to the registry with the client's own headers.

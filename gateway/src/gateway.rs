@@ -28,6 +28,7 @@ use config::{RegistryKind, Settings};
 use limits::memory::Memory;
 use limits::pool::{Pool, PoolStatus};
 use quay_db::QuayDatabase;
+use registry::bearer::{KeySource, TokenVerifier};
 use registry::service_account::Reader;
 use registry::upload_affinity::Uploads;
 use registry::upstream::{InstanceId, Order, StoreState, StoreUse, Upstream};
@@ -58,6 +59,10 @@ pub struct Gateway {
     /// The registry, and the stores to which it redirects.
     pub(crate) client: RegistryClient,
     pub(crate) permissions: Arc<Permissions>,
+    /// Verifies the registry's tokens, if the configuration says so.
+    pub(crate) tokens: Option<Arc<TokenVerifier>>,
+    /// Where the keys of the tokens come from.
+    pub(crate) token_keys: Option<Arc<KeySource>>,
     pub(crate) sizes: Arc<ContradictedSizes>,
     /// Limits how many blobs are read whole, without being kept, because a client asked for a part.
     pub(crate) bypass_parts: Arc<Pool>,

@@ -9,6 +9,7 @@ mod drains;
 mod forward;
 mod gateway;
 mod index_manifests;
+mod links;
 mod log_queue;
 mod metrics;
 mod otlp;

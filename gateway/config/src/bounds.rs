@@ -38,7 +38,7 @@ pub struct Limits {
     /// Local blobs of a manifest. One that references more is forwarded, but its blobs are left to the sweep.
     /// Images have a few hundred layers at most.
     pub manifest_blobs: usize,
-    /// Cached permissions (credential, repository, digest).
+    /// Cached permissions (credential, repository, digest), and as many links (repository, digest).
     pub permissions: u64,
     /// Redirects of the registry that are followed for one blob.
     pub redirects: usize,

@@ -7,6 +7,7 @@ use bytesize::ByteSize;
 use serde::Deserialize;
 
 use super::access_log::AccessLogEntry;
+use super::auth::AuthEntry;
 use super::bounds::{Limits, Timeouts};
 use super::env::keys;
 use super::journal::JournalEntry;
@@ -28,6 +29,7 @@ pub(crate) struct ConfigFile {
     pub state_dir: Option<Located<PathBuf>>,
     pub journal: Option<Located<JournalEntry>>,
     pub registry: RegistryEntry,
+    pub auth: AuthEntry,
     pub home: Option<Located<String>>,
     pub ca: Option<Located<PathBuf>>,
     pub zones: ZoneMap,
@@ -52,6 +54,7 @@ pub(crate) struct RegistryEntry {
     pub server_name: Option<Located<String>>,
     pub redirects_to: Option<Located<Vec<String>>>,
     pub forward_headers: Option<Located<Vec<String>>>,
+    pub token_keys: Option<Located<TokenKeysEntry>>,
     pub account: AccountEntry,
     pub config: Option<Located<PathBuf>>,
 }
@@ -83,6 +86,15 @@ pub(crate) struct AccountEntry {
     pub password_file: Option<Located<PathBuf>>,
 }
 
+/// The keys of distribution's token service, and what its tokens say.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct TokenKeysEntry {
+    pub file: Option<Located<PathBuf>>,
+    pub issuer: String,
+    pub service: String,
+}
+
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct CacheEntry {
@@ -108,6 +120,7 @@ keys!(ConfigFile {
     state_dir,
     journal,
     registry,
+    auth,
     home,
     ca,
     zones,
@@ -121,7 +134,7 @@ keys!(ConfigFile {
     routing,
     limits,
     timeouts,
-} tls, registry, cache, admin, access_log, tracing, replication, routing, limits, timeouts);
+} tls, registry, auth, cache, admin, access_log, tracing, replication, routing, limits, timeouts);
 keys!(RegistryEntry {
     kind,
     url,
@@ -129,6 +142,7 @@ keys!(RegistryEntry {
     server_name,
     redirects_to,
     forward_headers,
+    token_keys,
     account,
     config,
 } account);

@@ -2,6 +2,7 @@
 
 mod access_log;
 mod admin;
+mod auth;
 mod bounds;
 mod build;
 mod changes;
@@ -40,6 +41,7 @@ use serde::de::DeserializeOwned;
 
 pub use access_log::{AccessLogFormat, AccessLogSettings, AccessLogTarget};
 pub use admin::AdminSettings;
+pub use auth::{AuthSettings, TokenKeys, TokenSettings};
 pub use bounds::{Limits, Timeouts};
 pub use build::{NoUsableZone, transport, unusable, zones, zones_after};
 pub use changes::{Applied, Change, HIDDEN, RESTART as RESTART_KEYS, applied, changes};

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::time::Duration;
 
 use backends::{Secret, StoreConfig};
 use serde::de::{DeserializeOwned, MapAccess, Visitor};
@@ -30,7 +31,27 @@ pub(crate) struct QuayFile {
     pub redis: Option<RawValue>,
     #[serde(rename = "MAXIMUM_LAYER_SIZE")]
     maximum_layer_size: Option<RawValue>,
+    #[serde(rename = "INSTANCE_SERVICE_KEY_SERVICE")]
+    token_service: Option<RawValue>,
+    #[serde(rename = "REGISTRY_JWT_AUTH_MAX_FRESH_S")]
+    token_life_max: Option<RawValue>,
+    #[serde(rename = "LIBRARY_NAMESPACE")]
+    library: Option<RawValue>,
 }
+
+/// The keys that sign Quay's tokens, and how long a token may live.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct QuayKeys {
+    /// The service whose keys they are.
+    pub(crate) service: String,
+    /// The longest life of a token.
+    pub(crate) life_max: Duration,
+}
+
+/// Quay's defaults (`config.py`, `util/security/registry_jwt.py`).
+const TOKEN_SERVICE: &str = "quay";
+const TOKEN_LIFE_MAX_SECONDS: u32 = 3660;
+const LIBRARY_NAMESPACE: &str = "library";
 
 /// Quay's default `MAXIMUM_LAYER_SIZE` (`config.py`): 20 GiB.
 const LAYER_MAX: u64 = 20 << 30;
@@ -44,6 +65,27 @@ impl QuayFile {
         });
         text.and_then(|text| nginx_size(&text)).unwrap_or(LAYER_MAX)
     }
+
+    /// `None` if the gateway cannot verify this Quay's tokens: a value is not understood, or a repository without a
+    /// namespace is in another namespace than `library`, so that the gateway would take two names for two repositories.
+    pub(crate) fn token_keys(&self) -> Option<QuayKeys> {
+        let library = text_or(self.library.as_ref(), LIBRARY_NAMESPACE)?;
+        let service = text_or(self.token_service.as_ref(), TOKEN_SERVICE)?;
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+        if library != LIBRARY_NAMESPACE || service.is_empty() || !service.bytes().all(plain) {
+            return None;
+        }
+        let seconds = match &self.token_life_max {
+            None => TOKEN_LIFE_MAX_SECONDS,
+            Some(given) => given.read()?,
+        };
+        Some(QuayKeys { service, life_max: Duration::from_secs(seconds.into()) })
+    }
+}
+
+/// The text of a value, or the default if there is no value.
+fn text_or(given: Option<&RawValue>, default: &str) -> Option<String> {
+    given.map_or_else(|| Some(default.to_owned()), RawValue::read)
 }
 
 /// Parses a size as nginx does: digits, and a unit that is a power of 1024.

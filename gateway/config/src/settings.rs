@@ -12,6 +12,7 @@ use zone_router::Policy;
 use super::ConfigError;
 use super::access_log::{AccessLogSettings, access_log};
 use super::admin::{AdminSettings, admin};
+use super::auth::{AuthSettings, auth};
 use super::bounds::{Limits, Timeouts};
 use super::file::{ConfigFile, RegistryKind};
 use super::files::{existing, files_read, relative_to, secret_file};
@@ -73,6 +74,8 @@ pub struct Settings {
     pub forward_headers: Allowed,
     /// The size of the largest layer that Quay accepts, in bytes.
     pub layer_max: u64,
+    /// Which decisions about reads the gateway makes by itself.
+    pub auth: AuthSettings,
     /// The service account: read-only, for the gateway's own requests to the registry.
     pub account: Option<Account>,
     /// Files of further trusted roots.
@@ -209,7 +212,6 @@ pub(super) fn resolve(
         listen: file.listen.unwrap_or(LISTEN),
         hostname,
         more_hostnames,
-        registry_hostname,
         tls: tls(path, &file.tls)?,
         state_dir,
         journal: journal(path, file.journal.as_ref())?,
@@ -218,6 +220,8 @@ pub(super) fn resolve(
         redirects_to: patterns(path, "registry.redirects_to", file.registry.redirects_to.as_ref())?,
         forward_headers: forward_headers(path, file.registry.forward_headers.as_ref())?,
         layer_max: quay.layer_max(),
+        auth: auth(path, &file, &quay, &registry_hostname)?,
+        registry_hostname,
         account: account(path, &file)?,
         files: files_read(path, &file, &ca_files),
         ca_digest: roots::contents(&ca_files),

@@ -132,6 +132,17 @@ fn registry(lines: &mut Lines, settings: &Settings) {
     if settings.forward_headers != Default::default() {
         lines.add("forward_headers", &settings.forward_headers);
     }
+    let freshness = humantime::format_duration(settings.auth.freshness);
+    match &settings.auth.tokens {
+        Some(tokens) => lines.add(
+            "auth",
+            format!(
+                "tokens of {} for {} are verified here, blobs of repositories believed for {freshness}",
+                tokens.issuer, tokens.audience
+            ),
+        ),
+        None => lines.add("auth", "the registry is asked for each credential"),
+    }
     match &settings.account {
         Some(account) => lines.add("registry.account", format!("{}, password given", account.username)),
         None => lines.add("registry.account", "none"),

@@ -1,15 +1,18 @@
 #![doc = include_str!("../README.md")]
 
 mod answer;
+pub mod bearer;
 mod challenge;
 mod client;
 mod distribution;
 mod escapes;
 mod fetch;
 mod health;
+mod links;
 mod loggable;
 mod manifest;
 mod names;
+mod object;
 mod quay;
 pub mod redirects;
 mod route;
@@ -30,6 +33,7 @@ pub use client::RegistryClient;
 pub use escapes::unescaped;
 pub use fetch::{BlobRequest, FetchError, FetchedBlob, Origin};
 pub use health::Health;
+pub use links::linked_blobs;
 pub use loggable::loggable;
 pub use manifest::{LocalBlob, children, local_blobs};
 pub use names::{GatewayName, Names};
@@ -53,11 +57,21 @@ pub trait Registry: Debug + Send + Sync {
     fn may_judge(&self, header: &HeaderName) -> bool {
         !HARMLESS.contains(&header.as_str())
     }
+
+    /// Whether a manifest that the registry serves proves that its blobs are in the repository.
+    fn manifests_link(&self) -> bool {
+        false
+    }
+
+    /// What an answer about a blob says of every blob, apart from the headers that all answers of the registry have.
+    fn blob_headers(&self) -> HeaderMap {
+        HeaderMap::new()
+    }
 }
 
-/// Headers of a request that identify nobody and grant nothing: they say which content a client accepts or
-/// which way the request took, or the gateway sets them to the same value for all clients.
-const HARMLESS: [&str; 24] = [
+/// Headers of a request that identify nobody and grant nothing: they say which content or which version a client accepts
+/// or which way the request took, or the gateway sets them to the same value for all clients.
+const HARMLESS: [&str; 26] = [
     "accept",
     "accept-charset",
     "accept-encoding",
@@ -67,6 +81,7 @@ const HARMLESS: [&str; 24] = [
     "cache-control",
     "date",
     "dnt",
+    "docker-distribution-api-version",
     "host",
     "pragma",
     "priority",
@@ -81,6 +96,7 @@ const HARMLESS: [&str; 24] = [
     "x-b3-traceid",
     "x-forwarded-host",
     "x-forwarded-proto",
+    "x-registry-supports-signatures",
     "x-request-id",
 ];
 

@@ -1,8 +1,8 @@
 //! Red Hat Quay.
 
 use backends::{Digest, Key};
-use http::header::CONTENT_TYPE;
-use http::{HeaderMap, HeaderName, StatusCode};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use super::{Registry, names};
 
@@ -55,6 +55,17 @@ impl Registry for Quay {
     /// audit log and to choose a CDN.
     fn may_judge(&self, header: &HeaderName) -> bool {
         header != "x-forwarded-for" && !super::HARMLESS.contains(&header.as_str())
+    }
+
+    /// `data/model/oci/manifest.py:_build_blob_map`: a manifest is stored only if its local blobs are in the repository.
+    /// Distribution may be configured not to look (`validation`), and does not as a pull-through cache.
+    fn manifests_link(&self) -> bool {
+        true
+    }
+
+    /// `endpoints/v2/blob.py:check_blob_exists`. The value is a typing error of Quay's.
+    fn blob_headers(&self) -> HeaderMap {
+        [(CACHE_CONTROL, HeaderValue::from_static("max-age=31436000"))].into_iter().collect()
     }
 
     /// `endpoints/v2/blob.py:check_blob_exists` answers 200 or an error, never a redirect.

@@ -163,7 +163,7 @@ const REPOSITORY_BYTES_MAX: usize = 512;
 /// Whether this is a repository name: parts joined by slashes, each beginning with a letter or digit. As in
 /// Quay's `util/names.py`, this is wider than the distribution specification: parts may end with `.`, `_` or
 /// `-`, and old names have upper case. `.` and `..` are not parts.
-fn is_repository(name: &str) -> bool {
+pub(crate) fn is_repository(name: &str) -> bool {
     name.len() <= REPOSITORY_BYTES_MAX && name.split('/').all(is_part)
 }
 
@@ -193,6 +193,24 @@ mod tests {
         for name in ["busybox", "org/app", "org/team/app.x/y_z", "org/app_", "org/a-", "org/a."] {
             assert_eq!(blob(&Method::GET, &format!("/v2/{name}/blobs/sha256:{HEX}")).as_deref(), Some(name));
             assert_eq!(blob(&Method::HEAD, &format!("/v2/{name}/blobs/sha256:{HEX}")).as_deref(), Some(name));
+        }
+    }
+
+    #[test]
+    fn manifests_of_any_depth() {
+        for (path, name) in [
+            ("/v2/o/a/manifests/v1", Some("o/a")),
+            ("/v2/a/manifests/sha256:ab", Some("a")),
+            ("/v2/o/manifests/a/manifests/v1", Some("o/manifests/a")),
+            ("/v2/o/%61/manifests/v1", Some("o/a")),
+            ("/v2/o/a/manifests/", None),
+            ("/v2/o/a/manifests/../x", None),
+            ("/v2/o/../a/manifests/v1", None),
+            ("/v2/o%2Fa/manifests/v1", None),
+            ("/v2/manifests/v1", None),
+            ("/v2/o/a/tags/list", None),
+        ] {
+            assert_eq!(manifest_repository(path).as_deref(), name, "{path}");
         }
     }
 

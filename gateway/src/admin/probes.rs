@@ -38,6 +38,7 @@ pub(super) async fn metrics(gateway: &Gateway, headers: &HeaderMap) -> Response<
 async fn rendered(gateway: &Gateway) -> String {
     let cache = gateway.cache.status();
     gateway.metrics.render(Scrape {
+        token_keys: gateway.tokens.as_ref().map(|tokens| tokens.keys()),
         cache: [
             ("cache_blobs", "Blobs in the cache", cache.blobs),
             ("cache_bytes", "Bytes of the cache in use", cache.bytes),

@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use zone_router::{PerZone, Policy, RoutedZone, Router, Zone};
 
+use super::decisions::{self, Tokens};
 use crate::Gateway;
 use crate::access_log::AccessLog;
 use crate::admin::{LatestCensus, Live};
@@ -70,6 +71,7 @@ pub(super) async fn gateway(
     upstream.start(generation);
     let metrics = Arc::new(Metrics::new(&zones));
     let access_log = settings.access_log.as_ref().map(AccessLog::open).transpose()?.map(Arc::new);
+    let (permissions, Tokens { verifier: tokens, keys: token_keys }) = decisions(&settings).await?;
     let copying = Copying { journal, router: &router, cache: &cache, quay: &quay };
     let fanout = FanOut::start(copying.setup(&settings, zones), stop.clone());
     let targets = targets(&settings);
@@ -87,7 +89,9 @@ pub(super) async fn gateway(
         database,
         uploads: Uploads::default(),
         client,
-        permissions: Arc::new(permissions(&settings)),
+        permissions: Arc::new(permissions),
+        tokens,
+        token_keys,
         sizes: Arc::new(ContradictedSizes::default()),
         bypass_parts: Pool::fixed("whole reads for a part of a blob that is not kept", BYPASS_PARTS_MAX, 0),
         cache,
@@ -111,11 +115,6 @@ pub(super) async fn gateway(
         targets,
         settings,
     })
-}
-
-fn permissions(settings: &Settings) -> Permissions {
-    let timeouts = &settings.timeouts;
-    Permissions::new(settings.limits.permissions, timeouts.permission, timeouts.registry_first_pull)
 }
 
 /// The policies of the configuration, one for each zone.
@@ -189,6 +188,11 @@ pub(super) fn quay(
     let locations = placements.map(|placements| placements.locations.clone()).unwrap_or_default();
     let spool = Spool::new(&settings.state_dir, settings.replication.fetch_max);
     Ok(Quay::new(reader, database, locks, locations, spool))
+}
+
+async fn decisions(settings: &Settings) -> anyhow::Result<(Permissions, Tokens)> {
+    let settings = settings.clone();
+    tokio::task::spawn_blocking(move || decisions::first(&settings)).await?
 }
 
 async fn open_cache(settings: &Settings) -> anyhow::Result<Arc<Cache>> {

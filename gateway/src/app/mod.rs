@@ -1,6 +1,7 @@
 //! The whole gateway. Everything is built, and the listeners are bound, before anything starts.
 
 mod build;
+mod decisions;
 mod follow;
 mod reload;
 mod successor;
@@ -166,8 +167,15 @@ impl App {
         }
         stop_admin.cancel();
         let _ = admin.await;
-        let access_log = current.load().access_log.clone();
-        let finish = move || access_log.as_deref().map(AccessLog::finish);
+        let ended = current.load();
+        // A change that is still in progress may remove links, and would be lost.
+        let all_pushed = ended.pushes.is_empty();
+        let finish = move || {
+            ended.access_log.as_deref().map(AccessLog::finish);
+            if all_pushed {
+                ended.permissions.close();
+            }
+        };
         let _ = tokio::task::spawn_blocking(finish).await;
         tracing::info!("quay-gateway has stopped");
     }

@@ -9,6 +9,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::decisions::follow_keys;
 use super::successor;
 use crate::Gateway;
 use crate::gateway::Current;
@@ -142,6 +143,8 @@ impl Generation {
     fn start(&mut self, gateway: &Arc<Gateway>) {
         let follows = certificates::follow(Arc::clone(&gateway.server_tls));
         tokio::spawn(self.stop.clone().run_until_cancelled_owned(follows));
+        let keys = follow_keys(Arc::clone(gateway));
+        tokio::spawn(self.stop.clone().run_until_cancelled_owned(keys));
         let sweep = Sweep::of(gateway);
         if sweep.is_none() {
             gateway.sweep.disable();

@@ -16,8 +16,8 @@ use tokio_util::task::TaskTracker;
 use zone_router::Zone;
 
 use super::build::{self, Copying};
+use super::decisions::{self, Tokens};
 use crate::Gateway;
-use crate::permissions::Permissions;
 use crate::server::{self, Protocols, descriptors};
 
 /// The parts of a later configuration.
@@ -29,6 +29,7 @@ pub(super) struct Prepared {
     upstream: Arc<Upstream>,
     client: RegistryClient,
     reader: Option<Arc<Reader>>,
+    tokens: Tokens,
     zones: Vec<Zone>,
 }
 
@@ -57,6 +58,7 @@ pub(super) fn prepare(
     Ok(Prepared {
         server_tls: server_tls(running, &settings)?,
         reader: reader.map(Arc::new),
+        tokens: decisions::next_tokens(running, &settings)?,
         settings,
         client_tls,
         names,
@@ -105,7 +107,7 @@ impl Prepared {
     /// Makes the gateway that takes the place of `running`. Starts and stops the lanes of copies, and applies the limits
     /// of what both share. Nothing else runs yet.
     pub(super) fn succeed(self, running: &Gateway) -> Gateway {
-        let Self { settings, client_tls, server_tls, names, upstream, client, reader, zones } = self;
+        let Self { settings, client_tls, server_tls, names, upstream, client, reader, tokens, zones } = self;
         let kept = |name: &str| settings.zones.iter().any(|zone| zone.name == name && keeps(running, zone));
         let router = running.drains.replace(&zones, build::policies(&settings), |policies| {
             Arc::new(running.router.successor(build::routed(&zones, policies), settings.routing, kept))
@@ -123,7 +125,9 @@ impl Prepared {
         upstream.resize_pools(&settings.limits);
         Gateway {
             protocols: Arc::new(Protocols::new(&settings.limits, &settings.timeouts)),
-            permissions: permissions(running, &settings),
+            permissions: decisions::next_permissions(running, &settings),
+            tokens: tokens.verifier,
+            token_keys: tokens.keys,
             client_tls,
             server_tls,
             registry: Arc::clone(&running.registry),
@@ -167,19 +171,4 @@ fn resize(running: &Gateway, settings: &Settings) {
     running.requests.resize(limits.requests, 0);
     running.memory.set_budget(limits.memory_budget());
     running.cache.set_limits(limits, &settings.timeouts);
-}
-
-/// The remembered permissions. Others begin if their bounds have changed, or the registry that gave them.
-fn permissions(running: &Gateway, settings: &Settings) -> Arc<Permissions> {
-    let bounds = |settings: &Settings| {
-        let Settings { limits, timeouts, instances, registry_hostname, .. } = settings;
-        let times = (timeouts.permission, timeouts.registry_first_pull);
-        (limits.permissions, times, instances.clone(), registry_hostname.clone())
-    };
-    if bounds(settings) == bounds(&running.settings) {
-        return Arc::clone(&running.permissions);
-    }
-    let timeouts = &settings.timeouts;
-    let entries = settings.limits.permissions;
-    Arc::new(running.permissions.successor(entries, timeouts.permission, timeouts.registry_first_pull))
 }

@@ -14,6 +14,7 @@ mod scrape;
 mod sources;
 mod text;
 mod timings;
+mod tokens;
 mod zones;
 
 use std::hash::Hash;
@@ -60,6 +61,7 @@ pub(crate) struct Metrics {
     connections_renewed: Counter,
     pushes_not_queued: Counter,
     wrong_sizes: Family<WhoLabels, Counter>,
+    permissions: Family<PermissionLabels, Counter>,
     journal_refuses: AtomicBool,
     usable: Family<ZoneLabels, Gauge>,
     reloads: Reloads,
@@ -100,9 +102,18 @@ struct WhoLabels {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PermissionLabels {
+    /// `token`, `remembered`, `yes`, `no` or `unanswered`.
+    by: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ZoneLabels {
     zone: String,
 }
+
+/// What decides who may read a blob.
+const PERMISSIONS_BY: [&str; 5] = ["token", "remembered", "yes", "no", "unanswered"];
 
 /// Why handshakes fail.
 const HANDSHAKE_FAILURES: [&str; 5] = ["refused", "client_certificate", "proxy-header", "late", "broken"];
@@ -154,6 +165,9 @@ impl Metrics {
         let wrong_sizes = counters([WhoLabels { who: "registry" }]);
         let help = "Blobs whose bytes have the right digest and not the size that was named, by who named it";
         registry.register("wrong_sizes", help, wrong_sizes.clone());
+        let permissions = counters(PERMISSIONS_BY.map(|by| PermissionLabels { by }));
+        let help = "Reads of blobs, by what decided who may read: a token and a link here, a remembered answer, or the registry";
+        registry.register("permissions", help, permissions.clone());
         let usable = Family::default();
         registry.register("zone_usable", "Whether a zone's configuration can be used", usable.clone());
         let reloads = Reloads::register(&mut registry);
@@ -187,6 +201,7 @@ impl Metrics {
             connections_renewed,
             pushes_not_queued,
             wrong_sizes,
+            permissions,
             journal_refuses: AtomicBool::new(false),
             usable,
             reloads,
@@ -275,6 +290,11 @@ impl Metrics {
     #[cfg(test)]
     pub(crate) fn sizes_contradicted(&self, who: &'static str) -> u64 {
         self.wrong_sizes.get_or_create(&WhoLabels { who }).get()
+    }
+
+    /// Counts a read, by what decided it.
+    pub(crate) fn permission_decided(&self, by: &'static str) {
+        self.permissions.get_or_create(&PermissionLabels { by }).inc();
     }
 
     pub(crate) fn push_not_queued(&self) {

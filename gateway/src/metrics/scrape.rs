@@ -13,7 +13,7 @@ use registry::upstream::InstanceState;
 use zone_router::Snapshot;
 
 use super::families::Families;
-use super::{certificates, copies, instances, memory, pools, zones};
+use super::{certificates, copies, instances, memory, pools, tokens, zones};
 
 /// The state of the parts that keep their own counts.
 #[derive(Debug)]
@@ -26,6 +26,8 @@ pub(crate) struct Scrape {
     pub(crate) instances: Vec<InstanceState>,
     /// Requests that no instance of the registry answered.
     pub(crate) unserved: u64,
+    /// The number of keys that verify tokens.
+    pub(crate) token_keys: Option<usize>,
     pub(crate) zones: Arc<Snapshot>,
     pub(crate) copies: Arc<Sample>,
 }
@@ -40,6 +42,7 @@ impl Collector for Scrape {
         memory::encode(&mut families, &self.memory)?;
         pools::encode(&mut families, &self.pools)?;
         instances::encode(&mut families, &self.instances, self.unserved)?;
+        tokens::encode(&mut families, self.token_keys)?;
         zones::encode(&mut families, &self.zones)?;
         copies::encode(&mut families, &self.copies)
     }

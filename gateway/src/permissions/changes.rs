@@ -1,6 +1,5 @@
 //! Remembers changes at the registry, after which earlier permissions no longer hold.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -9,6 +8,7 @@ use backends::Digest;
 use http::Method;
 use parking_lot::RwLock;
 use percent_encoding::percent_decode_str;
+use registry::bearer::with_namespace;
 use tokio::time::Instant;
 
 /// Repositories and namespaces that are remembered as changed. If there are more, everything counts as
@@ -18,9 +18,6 @@ const CHANGES_MAX: usize = 10_000;
 /// The least time between two changes of everything. A change that comes sooner takes effect when this time
 /// is over, so that no client can prevent that permissions are remembered.
 const ALL_PAUSE: Duration = Duration::from_secs(5);
-
-/// The namespace of a repository that is named without one (Quay's `LIBRARY_NAMESPACE`).
-const LIBRARY: &str = "library";
 
 /// When repositories and namespaces were last changed. A permission is not used any more if the registry was
 /// asked for it before such a change.
@@ -70,7 +67,7 @@ impl RecentChanges {
             changes.last.clear();
             changes.all = Some(now);
         }
-        changes.last.insert(Digest::of(full(name).as_bytes()), now);
+        changes.last.insert(Digest::of(with_namespace(name).as_bytes()), now);
     }
 
     /// Records a change whose place is unknown. If it comes soon after another one, it takes effect a little
@@ -89,10 +86,15 @@ impl RecentChanges {
         }
     }
 
+    /// Whether a change of everything has not taken effect yet.
+    pub(crate) fn is_pending(&self) -> bool {
+        self.changes.read().next_all.is_some_and(|at| at > Instant::now())
+    }
+
     /// Whether the repository was not changed since the registry was asked.
     pub(crate) fn is_unchanged(&self, repository: &str, asked: Instant) -> bool {
         let changes = self.changes.read();
-        let name = full(repository);
+        let name = with_namespace(repository);
         let namespace = name.find('/').map_or("", |end| &name[..=end]);
         let all = changes.all_by(Instant::now());
         let last = |name: &str| changes.last.get(&Digest::of(name.as_bytes())).copied();
@@ -104,14 +106,6 @@ impl Changes {
     /// The latest change of everything that has taken effect.
     fn all_by(&self, now: Instant) -> Option<Instant> {
         self.next_all.filter(|at| *at <= now).max(self.all)
-    }
-}
-
-/// The name of a repository with its namespace.
-pub(super) fn full(repository: &str) -> Cow<'_, str> {
-    match repository.contains('/') {
-        true => Cow::Borrowed(repository),
-        false => Cow::Owned(format!("{LIBRARY}/{repository}")),
     }
 }
 

@@ -1,38 +1,29 @@
 //! The parts of a request that the registry may have judged. Pure.
 
-use backends::{Digest, Hasher};
 use http::header::AUTHORIZATION;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName};
+use registry::bearer::{Hashed, KeyedHash};
 
-/// One digest of everything in a request that the registry's decision may depend on. `None` for a request
+/// One keyed hash of everything in a request that the registry's decision may depend on. `None` for a request
 /// with several `Authorization` fields, because nobody knows which of them was judged.
 ///
 /// `may_judge` says whether the decision may depend on a header.
 pub(super) fn request_key(
+    hash: &KeyedHash,
     headers: &HeaderMap,
     target: &PathAndQuery,
     may_judge: impl Fn(&HeaderName) -> bool,
-) -> Option<Digest> {
+) -> Option<Hashed> {
     if headers.get_all(AUTHORIZATION).iter().count() > 1 {
         return None;
     }
     let mut names: Vec<_> = headers.keys().filter(|name| may_judge(name)).collect();
     names.sort_by_key(|name| name.as_str());
-    let mut hasher = Hasher::new();
-    // Each piece is preceded by its length, so that different requests never give the same bytes.
-    let mut add = |piece: &[u8]| {
-        hasher.update(&(piece.len() as u64).to_le_bytes());
-        hasher.update(piece);
-    };
-    add(target.as_str().as_bytes());
-    for name in names {
-        for value in headers.get_all(name) {
-            add(name.as_str().as_bytes());
-            add(value.as_bytes());
-        }
-    }
-    Some(hasher.finish())
+    let fields =
+        names.into_iter().flat_map(|name| headers.get_all(name).iter().map(move |value| (name, value)));
+    let fields = fields.flat_map(|(name, value)| [name.as_str().as_bytes(), value.as_bytes()]);
+    Some(hash.of(std::iter::once(target.as_str().as_bytes()).chain(fields)))
 }
 
 #[cfg(test)]
@@ -52,8 +43,10 @@ mod tests {
         headers
     }
 
-    fn key(pairs: &Pairs, target: &str) -> Option<Digest> {
-        request_key(&map(pairs), &target.parse().expect("a path"), |name| name != "x-harmless")
+    fn key(pairs: &Pairs, target: &str) -> Option<Hashed> {
+        static HASH: std::sync::LazyLock<KeyedHash> =
+            std::sync::LazyLock::new(|| KeyedHash::new().expect("random bytes"));
+        request_key(&HASH, &map(pairs), &target.parse().expect("a path"), |name| name != "x-harmless")
     }
 
     #[test]

@@ -116,6 +116,7 @@ impl Pull<'_> {
             .upstream
             .ask(Purpose::Any(self.client.identity), method, path, headers, bound)
             .await?;
+        self.gateway.permissions.refused(self.repository, &self.blob.digest, answer.status());
         Ok(forward::relay(self.gateway, answer, self.client))
     }
 
@@ -197,7 +198,10 @@ impl Pull<'_> {
         let fetched =
             registry_fallback::fetch(self.gateway, self.request, &self.blob, expected, self.client).await;
         match fetched {
-            Ok(Fetched::Relay(response)) => Ok(response),
+            Ok(Fetched::Relay(response)) => {
+                self.gateway.permissions.refused(self.repository, &self.blob.digest, response.status());
+                Ok(response)
+            }
             Ok(Fetched::Blob(Opened { from, body })) => {
                 tracing::info!(digest = %self.blob.digest, zones = %not_opened, %from, "no zone gave it, the registry does");
                 let served = self.keep_fetched(Opened { from, body: body.holding(memory) }).await?;

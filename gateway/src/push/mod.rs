@@ -10,11 +10,13 @@ use backends::{Digest, in_current_request};
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{Method, Response, StatusCode};
+use tokio::time::Instant;
 
 use self::read_along::{NO_ROOM, ReadAlongCopy};
 use crate::Gateway;
 use crate::forward;
 use crate::index_manifests::distinct;
+use crate::links;
 use crate::request::Client;
 use gateway_http::{Body, Problem};
 use limits::memory::Use;
@@ -34,12 +36,16 @@ pub(crate) async fn upload(
     body: Body,
     client: &Client,
 ) -> Response<Body> {
+    let asked = Instant::now();
     let answered = match gateway.upstream.several() {
         true => upload_with_affinity(gateway, request, body, client).await,
         false => upload_to_only_instance(gateway, request, body, client).await,
     };
     match answered {
-        Ok(response) => response,
+        Ok(response) => {
+            links::learn_upload(gateway, request, asked, &response);
+            response
+        }
         Err(problem) => forward::refused(request, &problem),
     }
 }

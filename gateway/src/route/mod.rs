@@ -7,10 +7,12 @@ use std::sync::Arc;
 use backends::{RequestId, in_current_request};
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
+use tokio::time::Instant;
 use tracing::{Instrument as _, Span};
 
 use crate::Gateway;
 use crate::forward;
+use crate::links;
 use crate::otlp;
 use crate::permissions::{self, Changed};
 use crate::pull;
@@ -74,8 +76,9 @@ async fn dispatch(
         (Ok(()), Route::Upload | Route::Forward) => match changed {
             Some(changed) => change(gateway, request, body, changed, client.clone()).await,
             None => {
-                let bound = gateway.settings.timeouts.registry_answer;
-                forward::forward(gateway, &request, body, client, bound).await
+                let (bound, asked) = (gateway.settings.timeouts.registry_answer, Instant::now());
+                let response = forward::forward(gateway, &request, body, client, bound).await;
+                links::learn_manifest(gateway, &request, asked, response, client)
             }
         },
     };

@@ -25,7 +25,7 @@ impl Applied {
 
 /// The keys whose changes need a restart, each because something that is open depends on it: a socket, a folder or a
 /// database. `registry.kind` decides what everything else means.
-pub const RESTART: [&str; 18] = [
+pub const RESTART: [&str; 19] = [
     "listen",
     "state_dir",
     "journal",
@@ -39,6 +39,7 @@ pub const RESTART: [&str; 18] = [
     "replication.quay_lock",
     "replication.fetch_max",
     "limits.open_files",
+    "auth.freshness",
     "access_log.format",
     "access_log.to",
     "tracing.otlp.endpoint",
@@ -47,7 +48,7 @@ pub const RESTART: [&str; 18] = [
 ];
 
 /// The keys whose changes a reload applies.
-pub(super) const RELOAD: [&str; 76] = [
+pub(super) const RELOAD: [&str; 78] = [
     "hostname",
     "more_hostnames",
     "tls.certificate",
@@ -62,6 +63,8 @@ pub(super) const RELOAD: [&str; 76] = [
     "registry.account.username",
     "registry.account.password_file",
     "registry.config",
+    "registry.token_keys",
+    "auth.verify_tokens",
     "home",
     "ca",
     "zones",

@@ -23,6 +23,7 @@ impl Settings {
         self.journal = running.journal.clone();
         self.cache = running.cache.clone();
         self.admin.listen = running.admin.listen;
+        self.auth.freshness = running.auth.freshness;
         self.access_log = running.access_log.clone();
         self.otlp = running.otlp.clone();
         self.limits.open_files = running.limits.open_files;

@@ -10,8 +10,9 @@ use replication::{Limits, LimitsByZone, Verify, Window};
 
 use super::shown::{Shown as _, size};
 use crate::{
-    AccessLogSettings, AccessLogTarget, AdminSettings, CacheSettings, Instance, JournalSettings, NamedZone,
-    OtlpSettings, Placements, ReplicationSettings, Settings, TlsSettings,
+    AccessLogSettings, AccessLogTarget, AdminSettings, AuthSettings, CacheSettings, Instance,
+    JournalSettings, NamedZone, OtlpSettings, Placements, ReplicationSettings, Settings, TlsSettings,
+    TokenKeys, TokenSettings,
 };
 
 /// One value.
@@ -77,6 +78,7 @@ pub(super) fn values(settings: &Settings) -> BTreeMap<String, ConfigValue> {
         forward_headers,
         layer_max,
         account,
+        auth,
         ca_files,
         ca_digest,
         zones,
@@ -118,6 +120,7 @@ pub(super) fn values(settings: &Settings) -> BTreeMap<String, ConfigValue> {
         values.add("registry.account.username", &account.username);
         values.add_secret("registry.account.password_file", account.password.clone());
     }
+    add_auth(&mut values, auth);
     values.add_list("ca", ca_files.iter().map(|file| file.display()));
     values.add("ca.contents", ca_digest);
     add_zones(&mut values, zones);
@@ -159,6 +162,22 @@ fn add_admin(values: &mut Values, admin: &AdminSettings) {
     values.add("admin.tls", tls);
     if let Some(token) = token {
         values.add_secret("admin.token_file", token.clone());
+    }
+}
+
+fn add_auth(values: &mut Values, auth: &AuthSettings) {
+    let AuthSettings { freshness, tokens } = auth;
+    values.add("auth.freshness", humantime::format_duration(*freshness));
+    values.add("auth.verify_tokens", tokens.is_some());
+    let Some(TokenSettings { issuer, audience, keys }) = tokens else { return };
+    match keys {
+        TokenKeys::OfQuay { life_max } => {
+            values.add("registry.config.INSTANCE_SERVICE_KEY_SERVICE", issuer);
+            values.add("registry.config.REGISTRY_JWT_AUTH_MAX_FRESH_S", life_max.as_secs());
+        }
+        TokenKeys::InFile(file) => {
+            values.add("registry.token_keys", format!("{} of {issuer} for {audience}", file.display()));
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::*;
 
+mod auth;
 mod instances;
 mod logs;
 mod replication;
@@ -245,6 +246,8 @@ fn an_error_names_its_line() {
             &format!("{GATEWAY}timeouts: {{permission: 2m}}\n"),
             "timeouts.permission: must not be more than 60s",
         ),
+        (&format!("{GATEWAY}auth: {{freshness: 61s}}\n"), "auth.freshness: must not be more than 60s"),
+        (&format!("{GATEWAY}auth: {{verify_tokens: perhaps}}\n"), "gateway.yaml:2: expected boolean"),
         (&format!("{GATEWAY}timeouts: {{idle: 0s}}\n"), "timeouts.idle: must be at least 1s"),
         (&format!("{GATEWAY}timeouts: {{drain: soon}}\n"), "gateway.yaml:2:"),
         (&format!("{GATEWAY}limits: {{requests: 0}}\n"), "limits.requests: 0 is not between 1 and"),

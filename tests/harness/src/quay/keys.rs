@@ -11,6 +11,9 @@ use serde::Serialize;
 use super::Instance;
 use super::answer::{QuayAnswer, json, not_found};
 
+/// The path of the key set.
+pub(super) const PATH: &str = "/keys/services/quay/keys";
+
 /// `INSTANCE_SERVICE_KEY_EXPIRATION`.
 const LIFE: Duration = Duration::from_secs(120 * 60);
 
@@ -47,6 +50,11 @@ impl SigningKey {
         Ok((Self { kid, key }, public))
     }
 
+    /// The id of the key.
+    pub(super) fn kid(&self) -> &str {
+        &self.kid
+    }
+
     /// Signs claims with RS256.
     pub(super) fn sign<T: Serialize>(&self, claims: &T) -> Result<String> {
         let mut header = Header::new(Algorithm::RS256);
@@ -60,15 +68,20 @@ impl PublicKey {
         Ok(DecodingKey::from_rsa_components(&self.n, &self.e)?)
     }
 
-    fn jwk(&self) -> String {
+    pub(super) fn jwk(&self) -> String {
         format!(r#"{{"e":"{}","kid":"{}","kty":"RSA","n":"{}"}}"#, self.e, self.kid, self.n)
     }
 }
 
 /// `GET /keys/services/quay/keys`
 pub(super) fn list(quay: &Instance) -> QuayAnswer {
+    json(StatusCode::OK, &set(quay))
+}
+
+/// The set of all keys.
+pub(super) fn set(quay: &Instance) -> String {
     let keys: Vec<String> = quay.database.lock().keys.iter().map(PublicKey::jwk).collect();
-    json(StatusCode::OK, &format!(r#"{{"keys":[{}]}}"#, keys.join(",")))
+    format!(r#"{{"keys":[{}]}}"#, keys.join(","))
 }
 
 /// `GET /keys/services/quay/keys/<kid>`

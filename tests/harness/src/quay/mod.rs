@@ -7,6 +7,7 @@
 mod access;
 mod answer;
 mod blobs;
+mod forged;
 mod health;
 mod keys;
 mod manifests;
@@ -38,6 +39,7 @@ use crate::record::Record;
 use crate::server::Server;
 use crate::zone::Location;
 
+pub use forged::Forgery;
 use keys::SigningKey;
 pub use state::Database;
 
@@ -115,6 +117,8 @@ pub(crate) struct Instance {
     record: Record,
     /// How often its health was requested.
     probes: AtomicUsize,
+    /// How often the key set was requested.
+    key_fetches: AtomicUsize,
     faults: watch::Sender<InstanceFaults>,
     http: reqwest::Client,
     /// The files of uploads in progress.
@@ -141,6 +145,7 @@ impl Quay {
             key,
             record: Record::default(),
             probes: AtomicUsize::new(0),
+            key_fetches: AtomicUsize::new(0),
             faults: watch::Sender::default(),
             http: crate::http_client()?,
             spool: tempfile::tempdir()?,
@@ -185,6 +190,13 @@ impl Quay {
     #[must_use]
     pub fn probes(&self) -> usize {
         self.instance.probes.load(Ordering::Relaxed)
+    }
+
+    /// How often the set of its keys was requested. These requests are not in the [`record`](Self::record) either, because
+    /// a gateway fetches the set at any time.
+    #[must_use]
+    pub fn key_fetches(&self) -> usize {
+        self.instance.key_fetches.load(Ordering::Relaxed)
     }
 
     /// Changes the faults.
@@ -244,6 +256,14 @@ impl Quay {
         if write { &mut found.writers } else { &mut found.readers }.insert(user.to_owned());
     }
 
+    /// Takes back what [`grant`](Self::grant) permitted.
+    pub fn revoke(&self, repository: &str, user: &str) {
+        if let Some(found) = self.instance.database.lock().repositories.get_mut(repository) {
+            found.readers.remove(user);
+            found.writers.remove(user);
+        }
+    }
+
     /// Deletes a repository. The state is that of the moment after the deletion in Quay.
     pub fn delete_repository(&self, name: &str) {
         self.instance.database.lock().repositories.remove(name);
@@ -287,6 +307,12 @@ impl Quay {
         }
     }
 
+    /// The key set, as the key server gives it.
+    #[must_use]
+    pub fn key_set(&self) -> String {
+        keys::set(&self.instance)
+    }
+
     /// A token of this instance. With other values for `exp`, `aud`, …, the token is one that the instance
     /// would not issue.
     ///
@@ -310,6 +336,13 @@ impl Instance {
     /// `util/__init__.py:get_app_url`. It never depends on the Host header.
     fn origin(&self) -> String {
         format!("{}://{}", if self.https { "https" } else { "http" }, self.hostname)
+    }
+
+    /// The public key of this instance, as the key server writes it.
+    fn public_key(&self) -> String {
+        let state = self.database.lock();
+        let own = state.keys.iter().find(|key| key.kid == self.key.kid());
+        own.map(keys::PublicKey::jwk).unwrap_or_default()
     }
 
     fn zone(&self, name: &str) -> Option<&Location> {

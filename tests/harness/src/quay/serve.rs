@@ -20,8 +20,10 @@ pub(super) async fn answer(
     request: Request<Incoming>,
 ) -> Result<Response<Body>, BoxError> {
     let probe = is_probe(request.headers());
-    if !probe {
-        quay.record.note(&request);
+    match (probe, request.uri().path()) {
+        (true, _) => {}
+        (false, keys::PATH) => _ = quay.key_fetches.fetch_add(1, Ordering::Relaxed),
+        (false, _) => quay.record.note(&request),
     }
     quay.faults.subscribe().wait_for(|faults| !faults.silent).await?;
     let delay = quay.faults.borrow().delay;

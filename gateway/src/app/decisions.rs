@@ -1,0 +1,102 @@
+//! What decides who may read: the remembered permissions, the links, and the registry's tokens.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use config::{Settings, TokenKeys, TokenSettings};
+use registry::bearer::{Form, KeySet, KeySource, KeyedHash, Rules, TokenVerifier};
+
+use crate::Gateway;
+use crate::permissions::{Memories, Permissions};
+
+/// The verifier of the registry's tokens, and where its keys come from. Both are absent if no tokens are verified.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Tokens {
+    pub(super) verifier: Option<Arc<TokenVerifier>>,
+    /// Absent if the keys are in a file.
+    pub(super) keys: Option<Arc<KeySource>>,
+}
+
+/// The permissions and tokens of the first configuration, with the links and the keys of the last run. It reads files, so
+/// it may block.
+///
+/// # Errors
+/// The system gives no random bytes, or the file of keys cannot be used.
+pub(super) fn first(settings: &Settings) -> anyhow::Result<(Permissions, Tokens)> {
+    let mut permissions = Permissions::new(memories(settings), KeyedHash::new()?);
+    let tokens = tokens(settings, permissions.hash().clone())?;
+    if tokens.verifier.is_some() {
+        permissions.open_links(&settings.state_dir);
+    }
+    Ok((permissions, tokens))
+}
+
+/// The permissions of a later configuration. Others begin if their bounds have changed, or the registry that gave them.
+/// Links end only with their registry.
+pub(super) fn next_permissions(running: &Gateway, settings: &Settings) -> Arc<Permissions> {
+    let same_registry = is_same_registry(&running.settings, settings);
+    if same_registry && memories(settings) == memories(&running.settings) {
+        return Arc::clone(&running.permissions);
+    }
+    Arc::new(running.permissions.successor(memories(settings), same_registry))
+}
+
+/// The tokens of a later configuration. If nothing about them has changed, they stay, with their keys. It reads files,
+/// so it may block.
+///
+/// # Errors
+/// The file of keys cannot be used.
+pub(super) fn next_tokens(running: &Gateway, settings: &Settings) -> anyhow::Result<Tokens> {
+    let before = &running.settings;
+    // A file may have other keys now.
+    let is_file =
+        settings.auth.tokens.as_ref().is_some_and(|tokens| matches!(tokens.keys, TokenKeys::InFile(_)));
+    if !is_file && settings.auth.tokens == before.auth.tokens && is_same_registry(before, settings) {
+        return Ok(Tokens { verifier: running.tokens.clone(), keys: running.token_keys.clone() });
+    }
+    tokens(settings, running.permissions.hash().clone())
+}
+
+fn is_same_registry(before: &Settings, after: &Settings) -> bool {
+    before.instances == after.instances && before.registry_hostname == after.registry_hostname
+}
+
+fn memories(settings: &Settings) -> Memories {
+    let timeouts = &settings.timeouts;
+    Memories {
+        entries: settings.limits.permissions,
+        permission: timeouts.permission,
+        freshness: settings.auth.freshness,
+        answer: timeouts.registry_first_pull,
+    }
+}
+
+fn tokens(settings: &Settings, hash: KeyedHash) -> anyhow::Result<Tokens> {
+    let Some(TokenSettings { issuer, audience, keys }) = settings.auth.tokens.clone() else {
+        return Ok(Tokens::default());
+    };
+    let life_max = match keys {
+        TokenKeys::OfQuay { life_max } => life_max,
+        TokenKeys::InFile(file) => {
+            let rules = Rules { form: Form::Distribution, issuer, audience, life_max: Duration::MAX };
+            let place = || format!("registry.token_keys: {}", file.display());
+            let keys = KeySet::parse_file(&std::fs::read(&file).with_context(place)?).with_context(place)?;
+            let verifier = TokenVerifier::with_keys(rules, hash, keys);
+            return Ok(Tokens { verifier: Some(Arc::new(verifier)), keys: None });
+        }
+    };
+    let urls = settings.instances.iter().map(|instance| instance.url.as_str());
+    let registry = std::iter::once(audience.as_str()).chain(urls).collect::<Vec<_>>().join(" ");
+    let keys = KeySource::new(&issuer, registry, &settings.state_dir);
+    let verifier = TokenVerifier::new(Rules { form: Form::Quay, issuer, audience, life_max }, hash);
+    keys.load(&verifier);
+    Ok(Tokens { verifier: Some(Arc::new(verifier)), keys: Some(Arc::new(keys)) })
+}
+
+/// Keeps the keys of a gateway's tokens up to date, for ever.
+pub(super) async fn follow_keys(gateway: Arc<Gateway>) {
+    if let (Some(tokens), Some(keys)) = (&gateway.tokens, &gateway.token_keys) {
+        keys.run(tokens, &gateway.client).await;
+    }
+}

@@ -1,0 +1,190 @@
+//! Learns links from what passes through: manifests that the registry serves, and uploads and mounts that it completes.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use backends::Digest;
+use bytes::Bytes;
+use gateway_http::{Body, BodyError, content_length};
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use http::request::Parts;
+use http::{HeaderMap, Method, Response, StatusCode};
+use http_body::{Frame, SizeHint};
+use limits::memory::{Reservation, Use};
+use registry::{linked_blobs, manifest_repository, upload_repository};
+use tokio::time::Instant;
+
+use crate::Gateway;
+use crate::request::Client;
+
+/// The bytes of a manifest that is read along. Images with hundreds of layers have less. It is parsed at once, so this
+/// also bounds for how long.
+const MANIFEST_MAX: u64 = 256 * 1024;
+
+/// The memory of a manifest, as a multiple of its bytes: it is copied, and parsed.
+const TIMES: u64 = 3;
+
+/// Reads along the registry's answer, if it is a manifest that proves links. `asked` is when the registry was asked. If
+/// there is no memory for that, nothing is learned, and the client gets its answer all the same.
+pub(crate) fn learn_manifest(
+    gateway: &Arc<Gateway>,
+    request: &Parts,
+    asked: Instant,
+    response: Response<Body>,
+    client: &Client,
+) -> Response<Body> {
+    let Some(lesson) = lesson(gateway, request, asked, &response, client) else { return response };
+    response.map(|body| Body::new(Learning { body, lesson: Some(lesson) }))
+}
+
+fn lesson(
+    gateway: &Arc<Gateway>,
+    request: &Parts,
+    asked: Instant,
+    response: &Response<Body>,
+    client: &Client,
+) -> Option<Lesson> {
+    // With a query, a proxy in between may have meant something else.
+    let plain = request.method == Method::GET && request.uri.query().is_none();
+    let learns = gateway.tokens.is_some() && gateway.registry.manifests_link();
+    if !plain || !learns || response.status() != StatusCode::OK {
+        return None;
+    }
+    let repository = manifest_repository(request.uri.path())?;
+    let headers = response.headers();
+    if headers.contains_key(CONTENT_ENCODING) {
+        return None;
+    }
+    let content_type = headers.get(CONTENT_TYPE)?.to_str().ok()?.to_owned();
+    let digest = named_digest(headers)?;
+    let size = content_length(headers).filter(|size| *size <= MANIFEST_MAX)?;
+    let memory = gateway.memory.reserve(Use::Manifests, Some(client.holder()), TIMES * size)?;
+    let size = usize::try_from(size).ok()?;
+    gateway.permissions.note_headers(headers, gateway.registry.blob_headers());
+    let bytes = Vec::with_capacity(size);
+    let gateway = Arc::clone(gateway);
+    Some(Lesson { gateway, repository, content_type, digest, asked, size, bytes, _memory: memory })
+}
+
+/// A manifest on its way to a client.
+struct Lesson {
+    gateway: Arc<Gateway>,
+    repository: String,
+    content_type: String,
+    /// The digest that the registry named.
+    digest: Digest,
+    asked: Instant,
+    /// The bytes that the answer has.
+    size: usize,
+    bytes: Vec<u8>,
+    _memory: Reservation,
+}
+
+impl Lesson {
+    /// Learns the links, if these are the bytes that the registry named.
+    fn end(self) {
+        if self.bytes.len() != self.size || Digest::of(&self.bytes) != self.digest {
+            return;
+        }
+        let max = self.gateway.settings.limits.manifest_blobs;
+        let Some(blobs) = linked_blobs(&self.content_type, &self.bytes, max) else { return };
+        tracing::debug!(repository = self.repository, blobs = blobs.len(), "links of a manifest");
+        let blobs = blobs.into_iter().map(|digest| (digest, None));
+        self.gateway.permissions.confirm(&self.repository, blobs, self.asked);
+    }
+}
+
+/// A body that is read along.
+struct Learning {
+    body: Body,
+    /// `None` once the manifest was read, or turned out to be longer than it said.
+    lesson: Option<Lesson>,
+}
+
+impl http_body::Body for Learning {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let item = ready!(Pin::new(&mut self.body).poll_frame(context));
+        let Some(Ok(frame)) = &item else {
+            // It broke off, or ended before its length.
+            self.lesson = None;
+            return Poll::Ready(item);
+        };
+        if let Some(mut lesson) = self.lesson.take()
+            && let Some(data) = frame.data_ref()
+            && lesson.bytes.len() + data.len() <= lesson.size
+        {
+            lesson.bytes.extend_from_slice(data);
+            // Before the client has the last byte, because it asks for the blobs at once.
+            match lesson.bytes.len() == lesson.size {
+                true => lesson.end(),
+                false => self.lesson = Some(lesson),
+            }
+        }
+        Poll::Ready(item)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// Learns the link of an upload or a mount that the registry completed with 201. `asked` is when the request was sent.
+pub(crate) fn learn_upload(gateway: &Gateway, request: &Parts, asked: Instant, response: &Response<Body>) {
+    if gateway.tokens.is_none() || response.status() != StatusCode::CREATED {
+        return;
+    }
+    let Some(repository) = upload_repository(request.uri.path()) else { return };
+    let Some(digest) = named_digest(response.headers()) else { return };
+    // Both registries name the digest of the request.
+    if asks_for(request.uri.query().unwrap_or_default(), &digest) {
+        gateway.permissions.confirm(&repository, [(digest, None)], asked);
+    }
+}
+
+/// Whether a query has this digest as its only `digest` or `mount`.
+fn asks_for(query: &str, digest: &Digest) -> bool {
+    let pairs = url::form_urlencoded::parse(query.as_bytes());
+    let mut named = pairs.filter(|(key, _)| matches!(&**key, "digest" | "mount"));
+    let digest = digest.to_string();
+    named.next().is_some_and(|(_, value)| value == digest) && named.next().is_none()
+}
+
+fn named_digest(headers: &HeaderMap) -> Option<Digest> {
+    headers.get("docker-content-digest")?.to_str().ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_upload_is_one_of_the_digest_that_it_asked_for() {
+        let digest = Digest::of(b"a");
+        let query = |text: &str| text.replace("DIGEST", &digest.to_string());
+        for (text, expected) in [
+            ("digest=DIGEST", true),
+            ("mount=DIGEST&from=o/b", true),
+            ("_state=x&digest=DIGEST", true),
+            ("digest=sha256%3A", false),
+            ("", false),
+            ("x=DIGEST", false),
+            ("digest=DIGEST&digest=DIGEST", false),
+            ("mount=DIGEST&digest=DIGEST", false),
+            ("digest=DIGEST0", false),
+        ] {
+            assert_eq!(asks_for(&query(text), &digest), expected, "{text}");
+        }
+        assert!(asks_for(&query("digest=DIGEST").replace(':', "%3A"), &digest));
+    }
+}
