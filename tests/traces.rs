@@ -229,7 +229,13 @@ async fn an_answer_5xx_and_a_copy_are_spans_too() -> Result<()> {
     fixture.site.quay.down().await;
     fixture.ask("/v2/gone/", &[]).await?;
     let span = fixture.collector.span("request", |span| is_request(span, "/v2/gone/")).await?;
-    assert_eq!(span.status.context("a status")?.code(), SpanStatus::Error);
+    assert_eq!(span.status.as_ref().context("a status")?.code(), SpanStatus::Error);
+    // The log has the span as well.
+    let id = attribute(&span, "request_id").context("an id")?;
+    fixture
+        .gateway
+        .logged(&format!("request{{request_id=\"{id}\"}}: gateway::forward: not forwarded"))
+        .await?;
     Ok(())
 }
 
