@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use bytes::Bytes;
+use harness::certs::Authority;
 use harness::client::Client;
 use harness::gateway::Gateway;
 use harness::image::{Image, Spec};
@@ -36,6 +37,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// A collector that remembers what it got.
 struct Collector {
     server: Server,
+    endpoint: String,
     record: Arc<Record>,
     spans: Arc<Mutex<Vec<Span>>>,
     /// The attributes of the resource in the latest export.
@@ -43,7 +45,8 @@ struct Collector {
 }
 
 impl Collector {
-    fn start() -> Result<Self> {
+    fn start(tls: Option<Arc<rustls::ServerConfig>>) -> Result<Self> {
+        let scheme = if tls.is_some() { "https" } else { "http" };
         let (record, spans) = (Arc::new(Record::default()), Arc::new(Mutex::new(Vec::new())));
         let resource = Arc::new(Mutex::new(Vec::new()));
         let (seen, taken, of) = (Arc::clone(&record), Arc::clone(&spans), Arc::clone(&resource));
@@ -68,12 +71,9 @@ impl Collector {
                 Ok::<_, Infallible>(answer)
             }
         });
-        let server = Server::start(Port::free()?, None, service)?;
-        Ok(Self { server, record, spans, resource })
-    }
-
-    fn endpoint(&self) -> String {
-        format!("http://{}", self.server.address())
+        let server = Server::start(Port::free()?, tls, service)?;
+        let endpoint = format!("{scheme}://{}", server.address());
+        Ok(Self { server, endpoint, record, spans, resource })
     }
 
     /// Waits for a span that fits.
@@ -118,8 +118,8 @@ struct Fixture {
 
 impl Fixture {
     async fn new(otlp: Value) -> Result<Self> {
-        let (site, collector) = (Site::start()?, Collector::start()?);
-        let mut config = json!({"tracing": {"otlp": {"endpoint": collector.endpoint()}}});
+        let (site, collector) = (Site::start()?, Collector::start(None)?);
+        let mut config = json!({"tracing": {"otlp": {"endpoint": collector.endpoint}}});
         harness::gateway::overlay(&mut config, &json!({"tracing": {"otlp": otlp}}));
         let files = [("headers", "Authorization: Bearer of-the-collector\n")];
         let gateway = site.gateway_with(&config, &files).await?;
@@ -229,7 +229,13 @@ async fn an_answer_5xx_and_a_copy_are_spans_too() -> Result<()> {
     fixture.site.quay.down().await;
     fixture.ask("/v2/gone/", &[]).await?;
     let span = fixture.collector.span("request", |span| is_request(span, "/v2/gone/")).await?;
-    assert_eq!(span.status.context("a status")?.code(), SpanStatus::Error);
+    assert_eq!(span.status.as_ref().context("a status")?.code(), SpanStatus::Error);
+    // The log has the span as well.
+    let id = attribute(&span, "request_id").context("an id")?;
+    fixture
+        .gateway
+        .logged(&format!("request{{request_id=\"{id}\"}}: gateway::forward: not forwarded"))
+        .await?;
     Ok(())
 }
 
@@ -280,5 +286,24 @@ async fn a_collector_that_is_away_stops_nobody() -> Result<()> {
     fixture.ask("/v2/end/", &[]).await?;
     ensure!(fixture.gateway.terminate().await?.success());
     fixture.collector.span("request", |span| is_request(span, "/v2/end/")).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_collector_with_tls_needs_a_root_of_the_configuration() -> Result<()> {
+    let (site, authority) = (Site::start()?, Authority::generate()?);
+    let tls = authority.certificate(&["127.0.0.1"])?.server_config()?;
+    let collector = Collector::start(Some(tls))?;
+    let otlp = json!({"tracing": {"otlp": {"endpoint": collector.endpoint}}});
+    let stranger = site.gateway(&otlp).await?;
+    stranger.client(None)?.raw(Method::GET, "/v2/stranger/")?.send().await?;
+    let mut config = otlp;
+    config["ca"] = json!("collector.pem");
+    let gateway = site.gateway_with(&config, &[("collector.pem", &authority.pem())]).await?;
+    gateway.client(None)?.raw(Method::GET, "/v2/trusted/")?.send().await?;
+    collector.span("request", |span| is_request(span, "/v2/trusted/")).await?;
+    stranger.logged("the collector of tracing.otlp does not take spans").await?;
+    stranger.logged("invalid peer certificate").await?;
+    ensure!(!collector.spans.lock().iter().any(|span| is_request(span, "/v2/stranger/")));
     Ok(())
 }

@@ -26,6 +26,8 @@ pub(super) struct LogFile {
     is_whole: bool,
     /// Whether the latest write failed. The log says so once.
     failed: bool,
+    /// Whether the file could not be opened again. The log says so once.
+    stuck: bool,
 }
 
 impl LogFile {
@@ -35,7 +37,7 @@ impl LogFile {
     /// It cannot be opened.
     pub(super) fn open(path: PathBuf, reopen: Arc<AtomicBool>) -> io::Result<Self> {
         let file = open(&path)?;
-        Ok(Self { path, file, reopen, looked: Instant::now(), is_whole: true, failed: false })
+        Ok(Self { path, file, reopen, looked: Instant::now(), is_whole: true, failed: false, stuck: false })
     }
 
     /// Opens the file again, if that is due. If it cannot be opened, lines go on into the old one.
@@ -49,9 +51,11 @@ impl LogFile {
             return;
         }
         match open(&self.path) {
-            Ok(file) => self.file = file,
+            Ok(file) => (self.file, self.stuck) = (file, false),
             Err(error) => {
-                tracing::warn!(path = %self.path.display(), %error, "the access log cannot be opened again: it goes on in the old file");
+                if !std::mem::replace(&mut self.stuck, true) {
+                    tracing::warn!(path = %self.path.display(), %error, "the access log cannot be opened again: it goes on in the old file");
+                }
             }
         }
     }

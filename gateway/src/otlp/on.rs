@@ -210,12 +210,28 @@ pub(crate) fn end_request(span: &Span, id: &RequestId, method: &Method, path: &s
     if !exports() || id.sampled_trace().is_none() {
         return;
     }
-    span.set_attribute("http.request.method", method.as_str().to_owned());
+    span.set_attribute("http.request.method", known_method(method));
     span.set_attribute("url.path", path.to_owned());
     span.set_attribute("http.response.status_code", i64::from(status));
     if status >= 500 {
         span.set_status(Status::error(""));
     }
+}
+
+/// The method, or `_OTHER` for one that is not HTTP's own: that may be as long as a head.
+fn known_method(method: &Method) -> String {
+    let known = [
+        Method::GET,
+        Method::HEAD,
+        Method::POST,
+        Method::PUT,
+        Method::PATCH,
+        Method::DELETE,
+        Method::OPTIONS,
+        Method::CONNECT,
+        Method::TRACE,
+    ];
+    if known.contains(method) { method.to_string() } else { "_OTHER".to_owned() }
 }
 
 #[cfg(test)]
