@@ -130,7 +130,7 @@ impl Settings {
 }
 
 /// A registry account.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Account {
     /// A user, or a robot such as `org+robot`, which reads one namespace.
     pub username: String,

@@ -54,6 +54,10 @@ pub(super) fn prepare(
     let stores = RedirectClient::new(&client_tls, &settings)?;
     let client = RegistryClient::over(Arc::clone(&upstream), names.clone(), stores, &settings);
     let reader = Reader::new(&settings, &client, Arc::clone(&running.registry), &client_tls)?;
+    let reader = reader.map(|reader| match &running.reader {
+        Some(before) if same_account(&running.settings, &settings) => reader.sharing_tokens(before),
+        _ => reader,
+    });
     let zones = zones(running, &settings, &client_tls, same_tls, tidying)?;
     Ok(Prepared {
         server_tls: server_tls(running, &settings)?,
@@ -66,6 +70,12 @@ pub(super) fn prepare(
         client,
         zones,
     })
+}
+
+/// Whether the account is the same at the same registry.
+fn same_account(before: &Settings, after: &Settings) -> bool {
+    let at = |settings: &Settings| (settings.registry_hostname.clone(), settings.instances.clone());
+    before.account == after.account && at(before) == at(after)
 }
 
 /// The zones. A store whose configuration and transport are the same keeps its connections.

@@ -77,6 +77,12 @@ impl Reader {
         }))
     }
 
+    /// This reader, with the tokens of another one of the same account at the same registry.
+    #[must_use]
+    pub fn sharing_tokens(self, other: &Self) -> Self {
+        Self { tokens: self.tokens.sharing(&other.tokens), ..self }
+    }
+
     /// Logs in, if the registry requires it.
     ///
     /// # Errors

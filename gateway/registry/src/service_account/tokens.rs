@@ -1,6 +1,7 @@
 //! Authenticates a reader as the registry demands: not at all, with a password, or with a token.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, bail, ensure};
@@ -71,7 +72,7 @@ pub struct Tokens {
     resolver: Resolver,
     held: Cache<Scope, Held>,
     /// Locked during a login.
-    login: Mutex<Login>,
+    login: Arc<Mutex<Login>>,
 }
 
 /// The state of logins.
@@ -141,7 +142,14 @@ impl Tokens {
             .timeout(LOGIN_BOUND)
             .build()?;
         let held = Cache::builder().max_capacity(HELD_MAX).build();
-        Ok(Self { client: client.within(LOGIN_BOUND), account, web, resolver, held, login: Mutex::default() })
+        Ok(Self { client: client.within(LOGIN_BOUND), account, web, resolver, held, login: Arc::default() })
+    }
+
+    /// These tokens, together with those that others of the same account at the same registry hold. If its last login was
+    /// refused, none is tried until then.
+    #[must_use]
+    pub(super) fn sharing(self, others: &Self) -> Self {
+        Self { held: others.held.clone(), login: Arc::clone(&others.login), ..self }
     }
 
     /// Asks the registry how it authenticates its clients, and remembers the answer.
