@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::*;
 
+mod admin;
 mod instances;
 mod replication;
 
