@@ -92,9 +92,11 @@ async fn the_ca_in_a_configured_chain_is_trusted() -> Result<()> {
 }
 
 #[tokio::test]
-async fn operators_and_scrapers_use_the_same_certificate() -> Result<()> {
+async fn operators_and_scrapers_need_no_certificate() -> Result<()> {
     let site = Site::start()?;
-    let gateway = gateway(&site).await?;
+    let client_ca = harness::certs::Authority::generate()?.pem();
+    let config = json!({"admin": {"tls": true}, "tls": {"client_ca": "client-ca.pem"}});
+    let gateway = site.gateway_with(&config, &[("client-ca.pem", &client_ca)]).await?;
     let url = format!("https://localhost:{}", gateway.admin_address().port());
     let curl = |path: &str| {
         let curl = Program::find("curl").map(|curl| curl.args(["--silent", "--fail", "--cacert"]));

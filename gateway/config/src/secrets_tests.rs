@@ -88,7 +88,7 @@ fn output(gateway: &str, quay: &str, variables: &[(String, String)]) -> String {
     fs::write(dir.path().join("exists.pem"), "nothing").expect("writes");
     match load_with(&dir.path().join("gateway.yaml"), variables.iter().cloned()) {
         Err(error) => format!("{error} {error:?}"),
-        Ok(settings) => format!("{settings:?} {}", crate::Summary::of(&settings).to_string()),
+        Ok(settings) => format!("{settings:?} {}", crate::Summary::of(&settings)),
     }
 }
 

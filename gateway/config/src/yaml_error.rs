@@ -19,6 +19,7 @@ pub(super) fn reason(error: &Error) -> String {
             None => format!("unknown field; there are {}", listed(expected)),
         },
         Error::DuplicateMappingKey { .. } => "duplicate key: this map has it twice".to_owned(),
+        Error::InvalidScalar { ty: "boolean", .. } => "expected true or false".to_owned(),
         Error::InvalidScalar { ty, .. } => format!("expected {ty}"),
         // Messages of the gateway's own deserializers, and of those for sizes and durations.
         Error::Message { msg, .. } => msg.clone(),

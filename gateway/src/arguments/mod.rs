@@ -346,7 +346,8 @@ mod tests {
         let mut found = Vec::new();
         lacking(&program, "", &mut found);
         let mut expected = WITHOUT_OUTPUT.map(|(command, _)| command.to_owned()).to_vec();
-        (found.sort(), expected.sort());
+        found.sort();
+        expected.sort();
         assert_eq!(found, expected);
     }
 

@@ -77,7 +77,7 @@ async fn a_half_swapped_pair_is_never_served() {
     );
     fixture.write("tls", &old);
     let (tls, start) = (fixture.tls(false), Instant::now());
-    let before = tls.config();
+    let (before, admin) = (tls.config(), tls.admin_config());
     fs::write(fixture.at("tls.crt"), &new.chain).expect("written");
     assert_eq!(tls.reload(start), Reloaded { changed: false, doubtful: true });
     assert!(Arc::ptr_eq(&tls.config(), &before));
@@ -86,7 +86,7 @@ async fn a_half_swapped_pair_is_never_served() {
     fs::write(fixture.at("tls.key"), new.key.reveal()).expect("written");
     assert_eq!(tls.reload(start + SETTLE), Reloaded { changed: true, doubtful: false });
     assert_eq!((served(&tls), tls.status().loaded, tls.status().refused), ("new.example.com".into(), 1, 0));
-    assert!(!Arc::ptr_eq(&tls.config(), &before));
+    assert!(!Arc::ptr_eq(&tls.config(), &before) && !Arc::ptr_eq(&tls.admin_config(), &admin));
     assert_eq!(tls.reload(start + SETTLE), Reloaded::default(), "nothing changed");
 }
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::*;
 
+mod admin;
 mod auth;
 mod instances;
 mod logs;
@@ -329,11 +330,11 @@ fn an_unusable_zone_does_not_stop_the_others() {
 #[test]
 fn no_secret_is_printed() {
     let settings = loaded(GATEWAY, &[]);
-    let printed = format!("{settings:?}{}", crate::Summary::of(&settings).to_string());
+    let printed = format!("{settings:?}{}", crate::Summary::of(&settings));
     assert!(!printed.contains("hunter2"), "{printed}");
     let broken = QUAY.replace("bucket_name: quay,", "bucket_nam: quay,");
     let settings = Folder::new(GATEWAY, &broken).load(&[]).expect("is read");
-    let printed = format!("{settings:?}{}", crate::Summary::of(&settings).to_string());
+    let printed = format!("{settings:?}{}", crate::Summary::of(&settings));
     assert!(printed.contains("did you mean `bucket_name`?") && !printed.contains("hunter2"), "{printed}");
     let broken = QUAY.replace("secret_key: hunter2,", "secret_key: hunter2, secret_key: hunter2,");
     assert!(!refused_with(GATEWAY, &broken, &[]).contains("hunter2"));

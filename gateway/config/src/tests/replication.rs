@@ -20,7 +20,7 @@ fn placements_use_the_database_of_quays_file() {
     assert_eq!(placements.database.to_string(), "PostgreSQL db.example.com:5432/quay as quay, no TLS");
     assert_eq!(placements.lock.as_ref().expect("a lock").port, 6380);
     assert_eq!(placements.locations, ["zone-a", "zone-b", "zone-c"]);
-    let shown = format!("{settings:?}{}", crate::Summary::of(&settings).to_string());
+    let shown = format!("{settings:?}{}", crate::Summary::of(&settings));
     assert!(shown.contains("Redis redis.example.com:6380") && !shown.contains("hunter2"), "{shown}");
     // Without `placements`, Quay's own passwords are not even read.
     let unusable = "DB_URI: mysql+pymysql://u:hunter2@h/q\nDB_CONNECTION_ARGS: 7\nUSER_EVENTS_REDIS: []\n";
