@@ -10,6 +10,7 @@ use super::bounds::{Limits, Timeouts};
 use super::env::keys;
 use super::journal::JournalEntry;
 use super::located::Located;
+use super::proxy::ProxyEntry;
 use super::quay::ZoneMap;
 use super::replication::ReplicationEntry;
 use super::routing::RoutingEntry;
@@ -28,6 +29,7 @@ pub(crate) struct ConfigFile {
     pub registry: RegistryEntry,
     pub home: Option<Located<String>>,
     pub ca: Option<Located<PathBuf>>,
+    pub proxy: ProxyEntry,
     pub zones: ZoneMap,
     pub cache: CacheEntry,
     pub admin: AdminEntry,
@@ -105,6 +107,7 @@ keys!(ConfigFile {
     registry,
     home,
     ca,
+    proxy,
     zones,
     cache,
     admin,
@@ -114,7 +117,7 @@ keys!(ConfigFile {
     routing,
     limits,
     timeouts,
-} tls, registry, cache, admin, replication, routing, limits, timeouts);
+} tls, registry, proxy, cache, admin, replication, routing, limits, timeouts);
 keys!(RegistryEntry {
     kind,
     url,

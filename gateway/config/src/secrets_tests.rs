@@ -35,7 +35,7 @@ const SHAPES: [&str; 18] = [
 
 /// Keys that hold no secret and are shown. Every other key counts as secret, and so does a new key until it is
 /// added here.
-const PLAIN: [&str; 21] = [
+const PLAIN: [&str; 22] = [
     "admin.hosts",
     "ca",
     "cache",
@@ -43,6 +43,7 @@ const PLAIN: [&str; 21] = [
     "hostname",
     "limits",
     "listen",
+    "proxy.no_proxy",
     "registry.account.username",
     "registry.config",
     "registry.forward_headers",

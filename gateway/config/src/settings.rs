@@ -2,8 +2,10 @@
 
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
+use backends::proxy::ProxyRules;
 use backends::{Secret, StoreConfig};
 use ipnet::IpNet;
 use replication::{LimitsByZone, Verify};
@@ -21,6 +23,7 @@ use super::located::Located;
 use super::patterns::{Patterns, patterns};
 use super::pitfalls::{PitfallInput, pitfalls};
 use super::proxies::{proxy_protocol, trusted_proxies};
+use super::proxy::{ProxyVariables, proxy};
 use super::quay::QuayFile;
 use super::replication::{ReplicationSettings, replication};
 use super::roots;
@@ -75,6 +78,8 @@ pub struct Settings {
     pub account: Option<Account>,
     /// Files of further trusted roots.
     pub ca_files: Vec<PathBuf>,
+    /// Which requests to stores and to the registry go through a forward proxy.
+    pub proxies: Arc<ProxyRules>,
     /// All zones: home first, then in the registry's order of preference.
     pub zones: Vec<NamedZone>,
     /// Warnings about settings that are probably not intended. Each names the fix.
@@ -164,6 +169,7 @@ pub(super) fn resolve(
     path: &Path,
     file: ConfigFile,
     preference: Option<&str>,
+    proxy_variables: &ProxyVariables,
 ) -> Result<Settings, ConfigError> {
     let fail = |line: Option<u64>, message: String| ConfigError::new(path, line, message);
     let quay = quay_file(path, &file)?;
@@ -190,6 +196,7 @@ pub(super) fn resolve(
         warnings.extend(instances::warning(&instances, &zones));
     }
     let ca_files = ca_files(path, &file, &mut warnings)?;
+    let proxies = Arc::new(proxy(path, &file.proxy, proxy_variables, &mut warnings)?);
     let state_dir =
         file.state_dir.as_ref().map_or_else(|| STATE_DIR.into(), |dir| relative_to(path, &dir.value));
     let cache = cache(path, &file, &state_dir)?;
@@ -209,6 +216,7 @@ pub(super) fn resolve(
         layer_max: quay.layer_max(),
         account: account(path, &file)?,
         ca_files,
+        proxies,
         verify: file.replication.verify.into(),
         copy_limits: file.replication.limits.limits(path, &zones)?,
         routing: file.routing.settings(path)?,

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use super::*;
 
 mod instances;
+mod proxy;
 mod replication;
 
 const QUAY: &str = r"

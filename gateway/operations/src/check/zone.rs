@@ -46,6 +46,8 @@ pub struct ZoneCheck {
     pub name: String,
     /// The driver, as in Quay's configuration.
     pub driver: String,
+    /// The proxy that leads to it.
+    pub proxy: Option<String>,
     /// The steps.
     pub steps: Steps,
 }
@@ -57,7 +59,8 @@ pub(super) async fn check(
     each: Option<Duration>,
     line: CheckLine,
 ) -> ZoneCheck {
-    let servers: Vec<_> = zone.store.endpoints().iter().map(Server::of).collect();
+    let servers: Vec<_> =
+        zone.store.endpoints().iter().map(|url| Server::of(url, &transport.proxies)).collect();
     let plan = [
         connection::plan(&servers),
         vec![StepName::Authenticate, StepName::Put, StepName::Head, StepName::Range, StepName::ReadBack],
@@ -66,7 +69,12 @@ pub(super) async fn check(
     let mut runner = StepRunner::new(peer(zone, &servers), plan, line);
     // The runner has recorded the failure.
     let _ = steps(&mut runner, zone, &servers, transport, &Bounds::of(&transport.timeouts, each)).await;
-    ZoneCheck { name: zone.name.clone(), driver: zone.store.driver().to_owned(), steps: runner.end() }
+    ZoneCheck {
+        name: zone.name.clone(),
+        driver: zone.store.driver().to_owned(),
+        proxy: connection::proxies(&servers),
+        steps: runner.end(),
+    }
 }
 
 fn peer(zone: &NamedZone, servers: &[Server]) -> Peer {
@@ -76,6 +84,7 @@ fn peer(zone: &NamedZone, servers: &[Server]) -> Peer {
         driver: Some(zone.store.driver().to_owned()),
         bucket: bucket.map(|(key, name)| format!("{key} `{name}`")),
         tls: servers.iter().all(|server| server.server_name.is_some()),
+        proxy: connection::proxies(servers),
     }
 }
 

@@ -16,6 +16,7 @@ use super::breaker::{Breaker, Change, Evidence};
 use super::choice::{View, far, worse};
 use super::connect::Connect;
 use super::{StoreState, StoreUse};
+use backends::proxy::ProxyRules;
 use gateway_http::Body;
 
 /// How long an idle connection is kept. Quay's nginx closes it after 5 s, so an older one may already be
@@ -75,10 +76,12 @@ impl Instance {
     pub(super) fn new(
         instance: &config::Instance,
         home: bool,
+        proxies: &ProxyRules,
         connect_timeout: Duration,
         tls: &rustls::ClientConfig,
     ) -> anyhow::Result<Self> {
         let url = &instance.url;
+        let proxy = proxies.of(url).map(|proxy| (Arc::clone(proxy), Arc::new(tls.clone())));
         let tls = match url.scheme() {
             "https" => {
                 // Only HTTP/1.1 is offered: Quay closes a connection after one request, and its rate limits
@@ -93,6 +96,7 @@ impl Instance {
             host: url.host_str().unwrap_or_default().trim_matches(['[', ']']).into(),
             port: url.port_or_known_default().unwrap_or(443),
             tls,
+            proxy,
             timeout: connect_timeout,
         };
         let client = Client::builder(TokioExecutor::new())
@@ -254,7 +258,8 @@ mod tests {
             .expect("versions")
             .with_root_certificates(rustls::RootCertStore::empty())
             .with_no_client_auth();
-        Instance::new(&config, true, Duration::from_secs(1), &tls).expect("a plain one")
+        Instance::new(&config, true, &ProxyRules::default(), Duration::from_secs(1), &tls)
+            .expect("a plain one")
     }
 
     #[tokio::test(start_paused = true)]

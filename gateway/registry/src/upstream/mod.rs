@@ -115,7 +115,7 @@ impl Upstream {
         let home = settings.zones.first().map(|zone| zone.name.as_str());
         let instances = settings.instances.iter().map(|instance| {
             let home = home == Some(instance.zone.as_str());
-            Instance::new(instance, home, settings.timeouts.registry_connect, tls)
+            Instance::new(instance, home, &settings.proxies, settings.timeouts.registry_connect, tls)
         });
         let limits = &settings.limits;
         let pool = |key, slots| Pool::new(key, slots, limits.requests);
