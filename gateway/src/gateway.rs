@@ -16,6 +16,7 @@ use crate::index_manifests::QueuedManifests;
 use crate::metrics::ContradictedSizes;
 use crate::metrics::Metrics;
 use crate::permissions::Permissions;
+use crate::shared_uploads::SharedUploads;
 use blob_cache::Cache;
 use certificates::ServerTls;
 use config::{RegistryKind, Settings};
@@ -42,6 +43,8 @@ pub struct Gateway {
     pub(crate) database: Option<Arc<QuayDatabase>>,
     /// Which instance of the registry has which upload.
     pub(crate) uploads: Uploads,
+    /// The same for all replicas, if there are several instances and the journal is shared.
+    pub(crate) shared_uploads: Option<Arc<SharedUploads>>,
     /// The registry, and the stores to which it redirects.
     pub(crate) client: RegistryClient,
     pub(crate) permissions: Permissions,

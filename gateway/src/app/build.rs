@@ -30,6 +30,7 @@ use crate::index_manifests::QueuedManifests;
 use crate::metrics::{ContradictedSizes, Metrics};
 use crate::permissions::Permissions;
 use crate::server;
+use crate::shared_uploads::SharedUploads;
 
 /// The journal's file in `state_dir`, if the journal is an SQLite file.
 const JOURNAL: &str = "journal.sqlite";
@@ -88,6 +89,7 @@ pub(super) async fn gateway(
         reader,
         database,
         uploads: Uploads::default(),
+        shared_uploads: shared_uploads(&settings, tls),
         client,
         permissions: permissions(&settings),
         sizes: ContradictedSizes::default(),
@@ -127,6 +129,16 @@ async fn journal(settings: &Settings, tls: &ClientConfig) -> Result<Journal, Jou
     match &settings.journal {
         JournalSettings::Sqlite => Journal::open(&settings.state_dir.join(JOURNAL)),
         JournalSettings::Postgres(database) => Journal::connect(Database::clone(database), tls).await,
+    }
+}
+
+/// What replicas share of uploads. If the registry has only one instance, there is nothing to know.
+fn shared_uploads(settings: &Settings, tls: &ClientConfig) -> Option<Arc<SharedUploads>> {
+    match &settings.journal {
+        JournalSettings::Postgres(database) if settings.instances.len() > 1 => {
+            Some(SharedUploads::connect(database, tls))
+        }
+        JournalSettings::Postgres(_) | JournalSettings::Sqlite => None,
     }
 }
 

@@ -92,8 +92,10 @@ async fn upload_with_affinity(
     let repository = upload_repository(request.uri.path());
     let (path, named) = upload_affinity::extract(forward::path(request)?, &gateway.upstream)?;
     let begins = request.method == Method::POST;
-    let last = || repository.as_deref().and_then(|name| gateway.uploads.last(name, &gateway.upstream));
-    let kept = named.or_else(|| last().filter(|_| !begins));
+    let kept = match (named, repository.as_deref()) {
+        (None, Some(repository)) if !begins => last_instance(gateway, repository).await,
+        (named, _) => named,
+    };
     // The registry accepts a POST even if its store is dead. Only an accepted PATCH or PUT proves that the
     // store works.
     let proof = [Method::PATCH, Method::PUT].contains(&request.method);
@@ -107,6 +109,9 @@ async fn upload_with_affinity(
     }
     if let Some(repository) = repository.filter(|_| status.is_success()) {
         gateway.uploads.remember(&repository, instance);
+        if let Some(shared) = &gateway.shared_uploads {
+            shared.remember(&repository, gateway.upstream.name(instance)).await;
+        }
     }
     let mut response = forward::relay(gateway, answer, client);
     upload_affinity::mark(response.headers_mut(), &gateway.names, gateway.upstream.name(instance));
@@ -179,11 +184,22 @@ async fn send_manifest(
     client: &Client,
     bound: Duration,
 ) -> Result<Answer, Problem> {
-    let order = gateway.order_by_store(StoreUse::Reads, gateway.uploads.last(repository, &gateway.upstream));
+    let order = gateway.order_by_store(StoreUse::Reads, last_instance(gateway, repository).await);
     let path = forward::path(request)?;
     // The result of a manifest proves nothing about uploads.
     let (answer, _) = forward::ask(gateway, &order, request, path, body, client, bound).await?;
     Ok(answer)
+}
+
+/// The instance of the latest upload to this repository, which another replica may have seen.
+async fn last_instance(gateway: &Gateway, repository: &str) -> Option<InstanceId> {
+    if let Some(shared) = &gateway.shared_uploads
+        && let Some(latest) = shared.last(repository).await
+        && let Some(instance) = gateway.upstream.named(&latest.instance)
+    {
+        gateway.uploads.learn(repository, instance, latest.age);
+    }
+    gateway.uploads.last(repository, &gateway.upstream)
 }
 
 async fn queue_copies(gateway: &Gateway, repository: &str, copy: ReadAlongCopy, client: &Client) {
