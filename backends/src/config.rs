@@ -224,7 +224,7 @@ impl<'de> Visitor<'de> for Pair {
     type Value = StoreConfig;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a store in Quay's form, [Driver, {parameters}]")
+        f.write_str("a list of two, as in Quay: the name of a driver, then its parameters as name: value")
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<StoreConfig, A::Error> {

@@ -15,6 +15,7 @@ use super::quay::ZoneMap;
 use super::replication::ReplicationEntry;
 use super::routing::RoutingEntry;
 use super::tls::TlsEntry;
+use super::words::words;
 
 /// The configuration file. Every key is optional here; `settings` decides which are required.
 #[derive(Debug, Default, Deserialize)]
@@ -64,8 +65,7 @@ pub(crate) struct InstanceEntry {
 }
 
 /// The kind of registry behind the gateway.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub enum RegistryKind {
     /// Red Hat Quay.
     #[default]
@@ -73,6 +73,8 @@ pub enum RegistryKind {
     /// docker-registry (distribution) and registries that are based on it.
     Distribution,
 }
+
+words!(RegistryKind, "registry.kind", "quay" => Self::Quay, "distribution" => Self::Distribution);
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]

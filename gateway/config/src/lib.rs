@@ -26,6 +26,7 @@ mod routing;
 mod settings;
 mod summary;
 mod tls;
+mod words;
 mod yaml_error;
 mod zones;
 

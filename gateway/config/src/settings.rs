@@ -16,7 +16,7 @@ use super::admin::{AdminSettings, admin};
 use super::bounds::{Limits, Timeouts};
 use super::file::{ConfigFile, RegistryKind};
 use super::files::{existing, relative_to, secret_file};
-use super::hostnames::{Hostnames, hostnames};
+use super::hostnames::{Hostnames, hostnames, is_plain};
 use super::instances::{self, Instance};
 use super::journal::{JournalSettings, journal};
 use super::located::Located;
@@ -58,6 +58,8 @@ pub struct Settings {
     pub more_hostnames: Vec<String>,
     /// The registry's own name for itself: Quay's `SERVER_HOSTNAME`.
     pub registry_hostname: String,
+    /// Whether the registry itself, under its own name, speaks plain HTTP to clients.
+    pub registry_is_plain: bool,
     /// What the gateway shows to clients, and what they must show.
     pub tls: TlsSettings,
     /// The folder for what must survive a restart: the journal and the certificate that the gateway makes.
@@ -176,6 +178,7 @@ pub(super) fn resolve(
     let written = instances::parsed(path, &file)?;
     let Hostnames { registry: registry_hostname, gateway: hostname, more: more_hostnames } =
         hostnames(path, &file, &quay, &written)?;
+    let registry_is_plain = is_plain(&file, &quay, &written, &registry_hostname);
     file.limits.check().map_err(|error| fail(None, error.to_string()))?;
     let preference = Preference::of(&quay, preference);
     let mut zones = zones(path, &file, &quay, &preference)?;
@@ -206,6 +209,7 @@ pub(super) fn resolve(
         hostname,
         more_hostnames,
         registry_hostname,
+        registry_is_plain,
         tls: tls(path, &file.tls)?,
         state_dir,
         journal: journal(path, file.journal.as_ref())?,
