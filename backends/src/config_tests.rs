@@ -227,7 +227,7 @@ fn errors_name_what_is_wrong() {
         ("[LocalStorage, {}]", "LocalStorage: `storage_path` is missing"),
         ("[LocalStorage, {storage_path: null}]", "LocalStorage: `storage_path` is missing"),
         ("[LocalStorage, {storage_path: 5}]", "`storage_path` must be a string: put it in quotes"),
-        ("[LocalStorage]", "a list of two, as in Quay: the name of a driver, then its parameters"),
+        ("[LocalStorage]", "a list of two, as in Quay: the name of a driver, and a map of its parameters"),
         ("[LocalStorage, {storage_path: /x}, {}]", "a list of two, as in Quay"),
         ("[LocalStorage, {storage_path: ''}]", "LocalStorage: `storage_path` is empty"),
         ("[S3Storage, {s3_bucket: '', storage_path: ''}]", "S3Storage: `s3_bucket` is empty"),

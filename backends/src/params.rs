@@ -196,7 +196,7 @@ impl<'de> DeserializeSeed<'de> for ParamsOf {
     type Value = Params;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Params, D::Error> {
-        deserializer.deserialize_map(self)
+        deserializer.deserialize_any(self)
     }
 }
 

@@ -197,7 +197,6 @@ impl ProxyRules {
     }
 
     /// Makes a client of reqwest follow these rules, and nothing else: not the environment of the process.
-    #[must_use]
     pub fn applied_to(self: &Arc<Self>, client: reqwest::ClientBuilder) -> reqwest::ClientBuilder {
         if self.is_empty() {
             return client.no_proxy();

@@ -25,11 +25,10 @@ impl Route {
     /// The way of a request to this URL.
     #[must_use]
     pub fn new(rules: &ProxyRules, url: &Url) -> Self {
-        Self {
-            proxy: rules.of(url).cloned(),
-            host: url.host_str().unwrap_or_default().to_owned(),
-            is_https: url.scheme() == "https",
-        }
+        let proxy = rules.of(url).cloned();
+        // Only a proxy's failure names the host.
+        let host = url.host_str().filter(|_| proxy.is_some());
+        Self { proxy, host: host.unwrap_or_default().to_owned(), is_https: url.scheme() == "https" }
     }
 
     /// The URL whose host the connection goes to: that of the proxy, or `url`.

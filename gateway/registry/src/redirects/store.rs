@@ -145,7 +145,13 @@ impl RedirectClient {
                 let fault = route.fault(&error);
                 Err(failed(fault, error.without_url()))
             }
-            Err(_) => Err(StoreError::Late(self.first_byte)),
+            Err(_) => Err(match route.behind() {
+                Some(fault) => {
+                    let seconds = self.first_byte.as_secs();
+                    StoreError::Connection(format!("{fault}: no answer within {seconds} s"))
+                }
+                None => StoreError::Late(self.first_byte),
+            }),
         }
     }
 }
