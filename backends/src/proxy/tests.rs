@@ -1,3 +1,4 @@
+use aws_credentials::Http as _;
 use proptest::prelude::*;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -262,4 +263,23 @@ async fn a_store_behind_a_proxy_that_fails_is_not_blamed() {
             "{error}"
         );
     }
+}
+
+/// A metadata service may be configured at any address. A proxy would give the credentials of its own machine.
+#[tokio::test]
+async fn a_service_of_this_machine_is_never_asked_through_a_proxy() {
+    let (proxy, at_proxy) = answers("HTTP/1.1 407 Login\r\n\r\n").await;
+    let proxies = Arc::new(ProxyRules { http: Some(Arc::new(proxy)), ..ProxyRules::default() });
+    let transport = Transport { proxies, ..Transport::new(tls(), Timeouts::default()) };
+    let client = transport.credentials_client().expect("a client");
+    let request = || {
+        // An address that rules would send through the proxy, and where nothing listens.
+        let url = "http://0.0.0.0:1/latest/api/token".parse().expect("a URL");
+        reqwest::Request::new(http::Method::GET, url)
+    };
+    let bound = transport.timeouts.first_byte;
+    let near = client.send_near("ask the instance", request(), bound).await.expect_err("nothing listens");
+    assert!(!near.to_string().contains("the proxy") && !at_proxy.is_finished(), "{near}");
+    let any = client.send("assume the role", request(), bound).await.expect_err("refused");
+    assert!(any.to_string().contains("the proxy"), "{any}");
 }
