@@ -230,7 +230,8 @@ impl Eq for StoreConfig {}
 
 impl<'de> Deserialize<'de> for StoreConfig {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_seq(Pair)
+        // Of anything but a list, the error then says what is expected.
+        deserializer.deserialize_any(Pair)
     }
 }
 
@@ -240,7 +241,7 @@ impl<'de> Visitor<'de> for Pair {
     type Value = StoreConfig;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a store in Quay's form, [Driver, {parameters}]")
+        f.write_str("a list of two, as in Quay: the name of a driver, and a map of its parameters")
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<StoreConfig, A::Error> {

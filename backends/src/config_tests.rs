@@ -227,8 +227,14 @@ fn errors_name_what_is_wrong() {
         ("[LocalStorage, {}]", "LocalStorage: `storage_path` is missing"),
         ("[LocalStorage, {storage_path: null}]", "LocalStorage: `storage_path` is missing"),
         ("[LocalStorage, {storage_path: 5}]", "`storage_path` must be a string: put it in quotes"),
-        ("[LocalStorage]", "in Quay's form, [Driver, {parameters}]"),
-        ("[LocalStorage, {storage_path: /x}, {}]", "in Quay's form, [Driver, {parameters}]"),
+        ("[LocalStorage]", "a list of two, as in Quay: the name of a driver, and a map of its parameters"),
+        ("[LocalStorage, {storage_path: /x}, {}]", "a list of two, as in Quay"),
+        ("[LocalStorage, {storage_path: ''}]", "LocalStorage: `storage_path` is empty"),
+        ("[S3Storage, {s3_bucket: '', storage_path: ''}]", "S3Storage: `s3_bucket` is empty"),
+        (
+            "[LocalStorage, {storage_paht: /x, colour: red}]",
+            "LocalStorage has no parameters `colour`, `storage_paht` (did you mean `storage_path`?); it has storage_path",
+        ),
         (
             "[S3Storage, {s3_bucket: b, storage_path: r, port: 70000}]",
             "S3Storage: `port` must be a port, at most 65535",
@@ -304,4 +310,17 @@ fn secrets_are_never_printed() {
     assert!(!format!("{config:?} {:?}", config.summary()).contains("hunter"));
     let wrong = read("[RadosGWStorage, {hostname: h, is_secure: true, secret_key: [hunter2]}]");
     assert!(!wrong.expect_err("not a text").contains("hunter"));
+}
+
+/// The bucket itself is the root, as in Quay.
+#[test]
+fn an_empty_path_is_the_bucket_itself() {
+    for yaml in [
+        "[S3Storage, {s3_bucket: b, storage_path: ''}]",
+        "[AzureStorage, {azure_container: b, storage_path: '', azure_account_name: a}]",
+        "[SwiftStorage, {swift_container: b, storage_path: '', auth_url: 'http://k', auth_version: 1, swift_user: u, swift_password: p}]",
+    ] {
+        let config = read(yaml).unwrap_or_else(|error| panic!("{yaml}: {error}"));
+        assert!(config.summary().contains(&("root", String::new())), "{yaml}");
+    }
 }

@@ -50,9 +50,22 @@ pub(crate) struct Params {
 }
 
 impl Params {
-    /// A required text.
+    /// A required text, which is not empty.
     pub(crate) fn text(&mut self, name: &'static str) -> Result<String, Reason> {
-        self.optional_text(name)?.ok_or_else(|| self.missing(name))
+        let is_empty = matches!(self.values.get(name), Some(Value::Text(text)) if text.is_empty());
+        match self.optional_text(name)? {
+            Some(text) => Ok(text),
+            None if is_empty => Err(format!("{}: `{name}` is empty", self.driver)),
+            None => Err(self.missing(name)),
+        }
+    }
+
+    /// A required text. It may be empty.
+    pub(crate) fn text_or_empty(&mut self, name: &'static str) -> Result<String, Reason> {
+        match self.values.get(name) {
+            Some(Value::Text(text)) if text.is_empty() => Ok(String::new()),
+            _ => self.text(name),
+        }
     }
 
     /// An optional text. An empty text counts as absent, as in Python's `x or None`.
@@ -117,10 +130,14 @@ impl Params {
         Ok(Self { driver: self.driver, values })
     }
 
-    /// Refuses every parameter that is not in `known`. The reason names it.
+    /// Refuses every parameter that is not in `known`. The reason names all of them.
     pub(crate) fn only(&self, known: &'static [&'static str]) -> Result<(), Reason> {
-        let stray = self.values.keys().find(|name| !known.contains(&name.as_str()));
-        stray.map_or(Ok(()), |name| Err(self.unknown(name, known)))
+        let strays: Vec<_> =
+            self.values.keys().map(String::as_str).filter(|name| !known.contains(name)).collect();
+        match strays.as_slice() {
+            [] => Ok(()),
+            strays => Err(self.unknown(strays, known)),
+        }
     }
 
     /// The parameters that are given and not `null`: each name, and its value as a text that only serves comparisons.
@@ -129,10 +146,27 @@ impl Params {
         there.map(|(name, value)| (name.clone(), Secret::new(value.compared()))).collect()
     }
 
-    fn unknown(&self, name: &str, known: &[&'static str]) -> Reason {
-        match nearest(name, known.iter().copied()) {
-            Some(near) => format!("{} has no parameter `{name}`; did you mean `{near}`?", self.driver),
-            None => format!("{} has no parameter `{name}`; it has {}", self.driver, known.join(", ")),
+    fn unknown(&self, names: &[&str], known: &[&'static str]) -> Reason {
+        let near = |name| nearest(name, known.iter().copied());
+        let (driver, all) = (self.driver, known.join(", "));
+        if let [name] = names {
+            return match near(name) {
+                Some(near) => format!("{driver} has no parameter `{name}`; did you mean `{near}`?"),
+                None => format!("{driver} has no parameter `{name}`; it has {all}"),
+            };
+        }
+        let shown = names.iter().take(UNKNOWN_MAX).map(|name| match near(name) {
+            Some(near) => format!("`{name}` (did you mean `{near}`?)"),
+            None => format!("`{name}`"),
+        });
+        let shown = shown.collect::<Vec<_>>().join(", ");
+        let more = match names.len().saturating_sub(UNKNOWN_MAX) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        match names.iter().all(|name| near(name).is_some()) {
+            true => format!("{driver} has no parameters {shown}{more}"),
+            false => format!("{driver} has no parameters {shown}{more}; it has {all}"),
         }
     }
 
@@ -179,7 +213,7 @@ impl<'de> DeserializeSeed<'de> for ParamsOf {
     type Value = Params;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Params, D::Error> {
-        deserializer.deserialize_map(self)
+        deserializer.deserialize_any(self)
     }
 }
 
@@ -201,6 +235,9 @@ impl<'de> Visitor<'de> for ParamsOf {
         Ok(Params { driver: self.driver, values })
     }
 }
+
+/// The most unknown parameters that one reason names.
+const UNKNOWN_MAX: usize = 16;
 
 /// The longest name that is shown, in bytes.
 const NAME_MAX: usize = 64;

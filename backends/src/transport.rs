@@ -18,6 +18,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::answer::broken;
 use crate::headers::{Ends, ReturnedPart, part_of_answer};
+use crate::proxy::{ProxyFault, ProxyRules, Route};
 use crate::request_id::name_request;
 use crate::resolver::Resolver;
 use crate::upload::Upload;
@@ -74,16 +75,18 @@ pub struct Transport {
     pub tls: Arc<rustls::ClientConfig>,
     /// The timeouts.
     pub timeouts: Timeouts,
+    /// Which requests go through a proxy.
+    pub proxies: Arc<ProxyRules>,
     /// Tasks that outlive the call that started them, such as the abort of an unfinished upload. Before the
     /// process ends, its owner closes this tracker and waits for the tasks, up to a bound.
     pub tidying: TaskTracker,
 }
 
 impl Transport {
-    /// A transport without any background task.
+    /// A transport without any background task and without a proxy.
     #[must_use]
     pub fn new(tls: Arc<rustls::ClientConfig>, timeouts: Timeouts) -> Self {
-        Self { tls, timeouts, tidying: TaskTracker::new() }
+        Self { tls, timeouts, proxies: Arc::default(), tidying: TaskTracker::new() }
     }
 
     /// A copy of this transport that trusts only the root certificates in a PEM file, like Python's
@@ -120,14 +123,20 @@ impl Transport {
             .tls_backend_preconfigured(tls)
             .http1_only()
             .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
             .referer(false)
             .connect_timeout(self.timeouts.connect)
             .pool_max_idle_per_host(IDLE_CONNECTIONS)
-            .pool_idle_timeout(IDLE_TIME)
-            .build()
-            .map_err(|error| broken("make an HTTP client", error))?;
-        Ok(HttpClient { client, resolver, timeouts: self.timeouts })
+            .pool_idle_timeout(IDLE_TIME);
+        let client = self.proxies.applied_to(client).build();
+        let client = client.map_err(|error| broken("make an HTTP client", error))?;
+        Ok(HttpClient { client, resolver, timeouts: self.timeouts, proxies: Arc::clone(&self.proxies) })
+    }
+
+    /// The HTTP client through which credentials are fetched. It is separate from that of the store, so that the
+    /// store's requests do not wait for its connections.
+    pub(crate) fn credentials_client(&self) -> Result<impl Http + 'static> {
+        let near = Self { proxies: Arc::default(), ..self.clone() }.client()?;
+        Ok(CredentialsClient { any: self.client()?, near })
     }
 }
 
@@ -137,6 +146,7 @@ pub(crate) struct HttpClient {
     client: reqwest::Client,
     resolver: Resolver,
     timeouts: Timeouts,
+    proxies: Arc<ProxyRules>,
 }
 
 impl HttpClient {
@@ -144,13 +154,14 @@ impl HttpClient {
         self.timeouts
     }
 
-    /// Sends a request to the address of its host that answers first.
+    /// Sends a request to the address of its host, or of its proxy, that answers first.
     async fn execute(&self, request: Request) -> reqwest::Result<Response> {
         let url = request.url().clone();
-        self.resolver.expect(&url);
+        let dialled = self.proxies.of(&url).map_or(&url, |proxy| proxy.url());
+        self.resolver.expect(dialled);
         let answer = self.client.execute(request).await;
         if answer.as_ref().is_err_and(reqwest::Error::is_connect) {
-            self.resolver.unconnected(&url);
+            self.resolver.unconnected(dialled);
         }
         answer
     }
@@ -162,6 +173,7 @@ impl HttpClient {
     /// a server that has just closed an idle connection, which is no sign of a fault.
     pub(crate) async fn send(&self, what: &str, mut request: Request, bound: Duration) -> Result<Response> {
         say_who_asks(&mut request);
+        let route = Route::new(&self.proxies, request.url());
         let repeatable =
             matches!(*request.method(), http::Method::GET | http::Method::HEAD | http::Method::DELETE);
         let again = request.try_clone().filter(|_| repeatable);
@@ -172,8 +184,9 @@ impl HttpClient {
             }
         };
         match timeout(bound, answer).await {
-            Ok(answer) => answer.map_err(|error| broken(what, error)),
-            Err(_) => Err(late(what, "no answer", bound)),
+            Ok(Ok(answer)) => by_server(what, &route, answer),
+            Ok(Err(error)) => Err(no_answer(what, &route, error)),
+            Err(_) => Err(late(&with(what, route.behind()), "no answer", bound)),
         }
     }
 
@@ -191,6 +204,7 @@ impl HttpClient {
         let (body, progress) = upload.into_body(what);
         *request.body_mut() = Some(body);
         say_who_asks(&mut request);
+        let route = Route::new(&self.proxies, request.url());
         let mut sent = std::pin::pin!(self.execute(request));
         loop {
             let (deadline, _) = progress.deadline(&self.timeouts);
@@ -204,10 +218,10 @@ impl HttpClient {
                             let early = format!("{what}: a success before everything was sent");
                             Err((Error::new(Kind::Unavailable, early), false))
                         }
-                        (Ok(answer), None) => Ok(answer),
+                        (Ok(answer), None) => by_server(what, &route, answer).map_err(|error| (error, false)),
                         (Err(error), None) => {
                             let unknown = broke_off(&error);
-                            Err((broken(what, error), unknown))
+                            Err((no_answer(what, &route, error), unknown))
                         }
                     };
                 }
@@ -215,6 +229,7 @@ impl HttpClient {
                     // The deadline may have moved meanwhile, and with it the kind of the error.
                     let (deadline, overdue) = progress.deadline(&self.timeouts);
                     if deadline <= Instant::now() {
+                        let what = with(what, route.behind());
                         return Err((Error::new(overdue, format!("{what}: no progress")), false));
                     }
                 }
@@ -296,22 +311,34 @@ impl HttpClient {
     }
 }
 
+/// Fetches credentials.
+#[derive(Debug)]
+struct CredentialsClient {
+    any: HttpClient,
+    /// Without a proxy.
+    near: HttpClient,
+}
+
 #[async_trait]
-impl Http for HttpClient {
+impl Http for CredentialsClient {
     async fn send(&self, what: &str, request: Request, bound: Duration) -> Result<Response> {
-        HttpClient::send(self, what, request, bound).await
+        self.any.send(what, request, bound).await
+    }
+
+    async fn send_near(&self, what: &str, request: Request, bound: Duration) -> Result<Response> {
+        self.near.send(what, request, bound).await
     }
 
     async fn read_whole(&self, what: &str, answer: Response, bound: Duration) -> Result<Bytes> {
-        self.read_whole_within(what, answer, bound).await
+        self.any.read_whole_within(what, answer, bound).await
     }
 
     fn answer_bound(&self) -> Duration {
-        self.timeouts.first_byte
+        self.any.timeouts.first_byte
     }
 
     fn body_bound(&self) -> Duration {
-        self.timeouts.stall
+        self.any.timeouts.stall
     }
 }
 
@@ -326,6 +353,23 @@ fn say_who_asks(request: &mut Request) {
 /// Whether the connection was made and then broke before an answer arrived.
 fn broke_off(error: &reqwest::Error) -> bool {
     error.is_request() && !error.is_connect() && !error.is_timeout()
+}
+
+/// What was attempted, and what a proxy has to do with its failure.
+fn with(what: &str, fault: Option<ProxyFault>) -> String {
+    fault.map_or_else(|| what.to_owned(), |fault| format!("{what}: {fault}"))
+}
+
+fn no_answer(what: &str, route: &Route, error: reqwest::Error) -> Error {
+    broken(&with(what, route.fault(&error)), error)
+}
+
+/// The answer, unless a proxy gave it instead of the server.
+fn by_server(what: &str, route: &Route, answer: Response) -> Result<Response> {
+    match route.answered_itself(answer.status(), answer.headers()) {
+        Some(fault) => Err(Error::new(Kind::Unavailable, with(what, Some(fault)))),
+        None => Ok(answer),
+    }
 }
 
 fn late(what: &str, why: &str, bound: Duration) -> Error {

@@ -21,6 +21,7 @@ use crate::metrics::ContradictedSizes;
 use crate::metrics::Metrics;
 use crate::permissions::Permissions;
 use crate::server::Protocols;
+use crate::shared_uploads::SharedUploads;
 use crate::traffic::Traffic;
 use blob_cache::Cache;
 use certificates::ServerTls;
@@ -56,6 +57,8 @@ pub struct Gateway {
     pub(crate) database: Option<Arc<QuayDatabase>>,
     /// Which instance of the registry has which upload.
     pub(crate) uploads: Uploads,
+    /// The same for all replicas, if there are several instances and the journal is shared.
+    pub(crate) shared_uploads: Option<Arc<SharedUploads>>,
     /// The registry, and the stores to which it redirects.
     pub(crate) client: RegistryClient,
     pub(crate) permissions: Arc<Permissions>,

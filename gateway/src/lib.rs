@@ -19,6 +19,7 @@ mod push;
 mod request;
 mod route;
 mod server;
+mod shared_uploads;
 mod spans;
 mod sweep;
 mod traffic;

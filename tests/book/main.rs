@@ -8,6 +8,7 @@ mod cli;
 mod code_map;
 mod configuration;
 mod crates;
+mod drivers;
 mod router_constants;
 mod rows;
 mod runbook;

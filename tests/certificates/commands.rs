@@ -321,6 +321,31 @@ async fn curl(ca: &Path, url: &str) -> Result<String> {
 }
 
 #[test]
+fn all_names_of_a_configuration_are_issued_and_missed() -> Result<()> {
+    let dir = TempDir::new()?;
+    let config = |more: &str, tls: &str| {
+        let text = format!(
+            "hostname: edge.example.com:8443\nmore_hostnames: [edge.example.com, {more}]\n{tls}\
+             registry: {{url: 'http://127.0.0.1:1', server_name: quay.example.com}}\n\
+             zones: {{a: [LocalStorage, {{storage_path: /a}}]}}\n"
+        );
+        fs::write(dir.path().join("gateway.yaml"), text)
+    };
+    config("edge.example.org", "")?;
+    passed(dir.path(), &["ca", "--out", "ca"])?;
+    passed(dir.path(), &["issue", "--ca", "ca", "--out", "out", "--config", "gateway.yaml"])?;
+    let shown = passed(dir.path(), &["show", "out/tls.crt", "--ca", "ca/ca.crt", "--output", "json"])?;
+    let shown: Value = serde_json::from_str(&shown)?;
+    assert_eq!(shown[0]["certificates"][0]["names"], json!(["edge.example.com", "edge.example.org"]));
+    config("edge.example.net", "tls: {certificate: out/tls.crt, key: out/tls.key}\n")?;
+    let missed = certs(dir.path(), &["show", "--config", "gateway.yaml"])?;
+    let text = String::from_utf8(missed.stdout)?;
+    assert!(!missed.status.success() && text.contains("no certificate is for edge.example.net"), "{text}");
+    assert!(!text.contains("no certificate is for edge.example.com"), "{text}");
+    Ok(())
+}
+
+#[test]
 fn names_that_no_certificate_can_have_are_refused_with_the_fix() -> Result<()> {
     let dir = issued()?;
     for (name, wanted) in [

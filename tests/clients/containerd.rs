@@ -39,6 +39,21 @@ async fn containerd_pulls_as_from_a_mirror_by_name_and_from_the_registry_if_the_
     Ok(())
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn containerd_falls_back_to_a_registry_that_speaks_plain_http() -> Result<()> {
+    let mut fixture = Fixture::plain().await?;
+    fixture.write(&["containerd"]).await?;
+    let containerd =
+        Containerd::with_hosts(&fixture.written("etc/containerd/certs.d"), Fixture::login()).await?;
+    let (mirrored, name) = fixture.pushed(1).await?;
+    containerd.pull_runnable(&fixture.at_registry(&name)).await?;
+    fixture.came_through_the_gateway(&mirrored).await?;
+    fixture.gateway.terminate().await?;
+    let (fallen_back, name) = fixture.pushed(2).await?;
+    containerd.pull_runnable(&fixture.at_registry(&name)).await?;
+    fixture.came_from_the_registry(&fallen_back)
+}
+
 /// An image that neither has: containerd asks both, and the error is the registry's, not one of trust.
 #[tokio::test(flavor = "multi_thread")]
 async fn containerd_trusts_both_sides_after_a_404_of_the_gateway() -> Result<()> {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use harness::image::Image;
@@ -53,6 +53,33 @@ async fn podman_pulls_as_from_a_mirror_by_name_and_from_the_registry_if_the_gate
 
     fixture.gateway.terminate().await?;
     let (fallen_back, name) = fixture.pushed(3).await?;
+    podman_pulls(&podman, &fixture.at_registry(&name), &fallen_back).await?;
+    fixture.came_from_the_registry(&fallen_back)
+}
+
+/// An earlier file for the same registry is named.
+#[tokio::test(flavor = "multi_thread")]
+async fn podman_falls_back_to_a_registry_that_speaks_plain_http() -> Result<()> {
+    let mut fixture = Fixture::plain().await?;
+    let registry = fixture.site.quay.hostname().to_owned();
+    let earlier = fixture.written("etc/containers/registries.conf.d/010-site.conf");
+    std::fs::create_dir_all(earlier.parent().context("a folder")?)?;
+    std::fs::write(
+        &earlier,
+        format!("[[registry]]\nprefix = \"{registry}\"\nlocation = \"{registry}\"\nblocked = true\n"),
+    )?;
+    let said = fixture.write(&["podman"]).await?;
+    let expected = format!("# {} has an entry for {registry}, which", earlier.display());
+    ensure!(said.contains(&expected), "{said}");
+    fixture.write(&["openshift"]).await?;
+    let logins = filtered(&fixture, &logins(&fixture)).await?;
+    let home = ContainersHome::new(&fixture.written("etc/containers"), &logins)?;
+    let podman = Podman::at_home(home)?;
+    let (mirrored, name) = fixture.pushed(1).await?;
+    podman_pulls(&podman, &fixture.at_registry(&name), &mirrored).await?;
+    fixture.came_through_the_gateway(&mirrored).await?;
+    fixture.gateway.terminate().await?;
+    let (fallen_back, name) = fixture.pushed(2).await?;
     podman_pulls(&podman, &fixture.at_registry(&name), &fallen_back).await?;
     fixture.came_from_the_registry(&fallen_back)
 }

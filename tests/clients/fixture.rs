@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::Output;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -13,6 +14,7 @@ use harness::quay::Options;
 use harness::site::{LOGIN, PASSWORD, Site, USER};
 use http::Method;
 use real_servers::Login;
+use rustls::ServerConfig;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -38,6 +40,15 @@ impl Fixture {
     pub(crate) async fn with(over: &Value) -> Result<Self> {
         let authority = Authority::generate()?;
         let tls = Some(authority.certificate(&[])?.server_config()?);
+        Self::of(over, authority, tls).await
+    }
+
+    /// Like `start`, with a registry that speaks plain HTTP.
+    pub(crate) async fn plain() -> Result<Self> {
+        Self::of(&Value::Null, Authority::generate()?, None).await
+    }
+
+    async fn of(over: &Value, authority: Authority, tls: Option<Arc<ServerConfig>>) -> Result<Self> {
         let site = Site::with(&[("zone-a", Duration::ZERO)], Options { tls, ..Options::default() })?;
         let mut config = serde_json::json!({ "ca": REGISTRY_CA });
         if !over.is_null() {

@@ -97,5 +97,15 @@ async fn the_policy_can_be_narrowed() -> Result<()> {
     ensure!(!Connection::tcp(443).of("team").is_allowed(&spec["egress"], "to"), "any peer");
     ensure!(!Connection::tcp(6379).is_allowed(&spec["egress"], "to"), "any port");
     ensure!(!Connection::tcp(8443).of("team").is_allowed(&spec["ingress"], "from"), "any client");
+    ensure!(!Connection::tcp(3128).is_allowed(&spec["egress"], "to"), "any port");
+    let proxy = ["--set", "config.proxy.url=http://proxy.example.com:3128"];
+    let objects = documents(&rendered(&format!("{CHART}/ci/autoscaling.yaml"), "1.31", &proxy).await?)?;
+    let spec = &of_kind(&objects, "NetworkPolicy")[0]["spec"];
+    ensure!(Connection::tcp(3128).is_allowed(&spec["egress"], "to"), "the proxy cannot be reached");
+    let login = ["--set", "config.proxy.url=http://user:hunter2@proxy.example.com:3128"];
+    ensure!(
+        rendered(&format!("{CHART}/ci/autoscaling.yaml"), "1.31", &login).await.is_err(),
+        "a login in a ConfigMap"
+    );
     Ok(())
 }

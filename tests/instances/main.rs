@@ -3,3 +3,4 @@
 mod failures;
 mod pair;
 mod pushes;
+mod replicas;

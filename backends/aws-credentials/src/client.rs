@@ -8,7 +8,7 @@ use bytes::Bytes;
 use reqwest::{Request, Response};
 use store_answers::Result;
 
-/// Sends the requests of this crate. It follows no redirect and uses no proxy.
+/// Sends the requests of this crate. It follows no redirect.
 #[async_trait]
 pub trait Http: Debug + Send + Sync {
     /// Sends a request. The headers of the answer must arrive within `bound`.
@@ -16,6 +16,13 @@ pub trait Http: Debug + Send + Sync {
     /// # Errors
     /// No answer arrives in time, or the connection breaks. The error contains `what`, which says what was attempted.
     async fn send(&self, what: &str, request: Request, bound: Duration) -> Result<Response>;
+
+    /// Like [`Http::send`], to a service of this machine. It never uses a proxy: from a proxy, the service would give
+    /// the credentials of the proxy's machine.
+    ///
+    /// # Errors
+    /// The errors of [`Http::send`].
+    async fn send_near(&self, what: &str, request: Request, bound: Duration) -> Result<Response>;
 
     /// Reads a short answer as a whole, within `bound`.
     ///

@@ -98,7 +98,7 @@ async fn ask(url: &Url, environment: &Environment, http: &dyn Http) -> Result<Cr
     }
     let mut request = Request::new(Method::GET, url.clone());
     *request.headers_mut() = headers;
-    let answer = http.send(WHAT, request, BOUND).await?;
+    let answer = http.send_near(WHAT, request, BOUND).await?;
     if answer.status() != StatusCode::OK {
         return Err(refused(WHAT, answer.status(), answer.headers(), None));
     }

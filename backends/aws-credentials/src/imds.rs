@@ -126,7 +126,7 @@ impl MetadataService<'_> {
             value.set_sensitive(true);
             request.headers_mut().insert(HeaderName::from_static("x-aws-ec2-metadata-token"), value);
         }
-        let answer = self.http.send(WHAT, request, BOUND).await?;
+        let answer = self.http.send_near(WHAT, request, BOUND).await?;
         if answer.status() != StatusCode::OK {
             return Err(refused(WHAT, answer.status(), answer.headers(), None));
         }

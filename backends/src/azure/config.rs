@@ -101,7 +101,7 @@ impl AzureConfig {
 
 /// `AzureStorage.__init__` strips every leading `/`; `_blob_name_from_path` refuses `..`.
 fn root(params: &mut Params) -> Result<String, Reason> {
-    let path = params.text("storage_path")?;
+    let path = params.text_or_empty("storage_path")?;
     let root = path.trim_start_matches('/');
     if key::has_dot_segment(root) {
         return Err(params.wrong("storage_path", "a path without `.` and `..`"));

@@ -302,9 +302,9 @@ fn unused(params: &mut Params) -> Result<(), Reason> {
     Ok(())
 }
 
-/// Quay's `_CloudStorage._init_path` strips exactly one leading `/` of the joined path.
+/// Quay's `_CloudStorage._init_path` strips exactly one leading `/` of the joined path. An empty path is the bucket itself.
 fn root(params: &mut Params) -> Result<String, Reason> {
-    let path = params.text("storage_path")?;
+    let path = params.text_or_empty("storage_path")?;
     let root = path.strip_prefix('/').unwrap_or(&path);
     if key::has_dot_segment(root) {
         return Err(params.wrong("storage_path", "a path without `.` and `..`"));

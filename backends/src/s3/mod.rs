@@ -85,9 +85,7 @@ impl S3Store {
         environment: &Environment,
         transport: &Transport,
     ) -> Result<Self> {
-        // The client for credentials is separate, so that the store's requests do not wait for its
-        // connections.
-        let http: Arc<dyn Http> = Arc::new(transport.client()?);
+        let http: Arc<dyn Http> = Arc::new(transport.credentials_client()?);
         let keys = (!config.access_key.reveal().is_empty() && !config.secret_key.reveal().is_empty())
             .then(|| sign::keys(config));
         let provider = Provider::new(keys, role, environment, &http);

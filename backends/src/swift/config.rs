@@ -165,7 +165,7 @@ impl SwiftConfig {
             region: options.optional_text("region_name")?,
         };
         let access = access(params, &mut options, storage_url.is_some())?;
-        let root = params.text("storage_path")?.trim_start_matches('/').to_owned();
+        let root = params.text_or_empty("storage_path")?.trim_start_matches('/').to_owned();
         if key::has_dot_segment(&root) {
             return Err(params.wrong("storage_path", "a path without `.` and `..`"));
         }

@@ -32,6 +32,8 @@ pub struct CertificateFacts {
     pub is_ca: bool,
     /// The SHA-256 of the whole certificate, as `AB:CD:…`.
     pub fingerprint: String,
+    /// The names are compared as they are encoded: two names may be printed alike.
+    is_self_issued: bool,
 }
 
 /// These bytes are no X.509 certificate.
@@ -55,13 +57,14 @@ impl CertificateFacts {
             not_after: parsed.validity().not_after.timestamp(),
             is_ca: parsed.is_ca(),
             fingerprint: fingerprint(der),
+            is_self_issued: parsed.issuer().as_raw() == parsed.subject().as_raw(),
         })
     }
 
     /// Whether it names itself as its issuer, as a root does.
     #[must_use]
     pub fn is_self_issued(&self) -> bool {
-        self.subject == self.issuer
+        self.is_self_issued
     }
 }
 
@@ -116,4 +119,39 @@ fn key(info: &SubjectPublicKeyInfo<'_>) -> String {
 fn fingerprint(der: &[u8]) -> String {
     let pairs: Vec<_> = Sha256::digest(der).iter().map(|byte| hex::encode_upper([*byte])).collect();
     pairs.join(":")
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::string::PrintableString;
+    use rcgen::{
+        BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, DnValue, IsCa,
+        KeyPair,
+    };
+
+    use super::*;
+
+    fn params(name: DnValue) -> CertificateParams {
+        let mut params = CertificateParams::default();
+        params.distinguished_name = DistinguishedName::new();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params
+    }
+
+    /// The names of issuer and subject are encoded in other ways, so they are other names (RFC 5280, section 7.1).
+    #[test]
+    fn names_that_are_printed_alike_may_differ() {
+        let printable = DnValue::PrintableString(PrintableString::try_from("quay").expect("letters"));
+        let mut ca = params(printable);
+        ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let ca = CertifiedIssuer::self_signed(ca, KeyPair::generate().expect("a key")).expect("a CA");
+        let leaf = params(DnValue::Utf8String("quay".to_owned()));
+        let leaf = leaf.signed_by(&KeyPair::generate().expect("a key"), &ca).expect("signed");
+        let (ca, leaf) = (
+            CertificateFacts::of(ca.der()).expect("a CA"),
+            CertificateFacts::of(leaf.der()).expect("a leaf"),
+        );
+        assert_eq!(leaf.subject, leaf.issuer);
+        assert!(ca.is_self_issued() && !leaf.is_self_issued());
+    }
 }

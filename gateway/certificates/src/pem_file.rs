@@ -72,17 +72,26 @@ fn to_pem(label: &str, der: &[u8]) -> String {
 }
 
 fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, PemError> {
-    let metadata = fs::metadata(path)?;
     // Opening a pipe would wait for its other end.
-    if !metadata.is_file() {
+    if !fs::metadata(path)?.is_file() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "this is not a file").into());
     }
-    let expected = usize::try_from(metadata.len().min(FILE_MAX)).unwrap_or(0);
+    Ok(read_at_most(path, FILE_MAX)?)
+}
+
+/// The contents of a file or a pipe, which may hold a private key.
+///
+/// # Errors
+/// It cannot be read, or has more than `most` bytes ([`io::ErrorKind::FileTooLarge`]).
+pub fn read_at_most(path: &Path, most: u64) -> io::Result<Zeroizing<Vec<u8>>> {
+    let file = File::open(path)?;
+    // A key that was read is not copied to a larger buffer, if the size is known.
+    let expected = usize::try_from(file.metadata()?.len().min(most)).unwrap_or(0);
     let mut bytes = Zeroizing::new(Vec::with_capacity(expected + 1));
-    File::open(path)?.take(FILE_MAX + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > FILE_MAX {
-        let why = format!("it has more than {} KiB", FILE_MAX >> 10);
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, why).into());
+    file.take(most + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > most {
+        let why = format!("it has more than {} KiB", most >> 10);
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, why));
     }
     Ok(bytes)
 }

@@ -58,7 +58,8 @@ pub fn unusable(zone: &Zone) -> Option<String> {
     Some(format!("zone {} cannot be used: {reason}", zone.name))
 }
 
-/// How the gateway connects to every store: with this TLS configuration and the timeouts `timeouts.zone_*`.
+/// How the gateway connects to every store: with this TLS configuration, the timeouts `timeouts.zone_*`, and through
+/// `proxy` where it is meant.
 #[must_use]
 pub fn transport(settings: &Settings, tls: Arc<rustls::ClientConfig>) -> Transport {
     let timeouts = &settings.timeouts;
@@ -67,5 +68,5 @@ pub fn transport(settings: &Settings, tls: Arc<rustls::ClientConfig>) -> Transpo
         first_byte: timeouts.zone_first_byte,
         stall: timeouts.zone_stall,
     };
-    Transport::new(tls, timeouts)
+    Transport { proxies: Arc::clone(&settings.proxies), ..Transport::new(tls, timeouts) }
 }

@@ -10,10 +10,10 @@ use serde::Deserialize;
 use super::ConfigError;
 use super::located::Located;
 use super::settings::NamedZone;
+use super::words::words;
 
 /// `replication.verify`: when an object that is already in the target zone counts as copied.
-#[derive(Debug, Clone, Copy, Default, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, Default)]
 pub enum VerifyBy {
     /// If it has the right size.
     #[default]
@@ -21,6 +21,8 @@ pub enum VerifyBy {
     /// If it was read and its digest matches.
     Deep,
 }
+
+words!(VerifyBy, "replication.verify", "size" => Self::Size, "deep" => Self::Deep);
 
 impl From<VerifyBy> for Verify {
     fn from(by: VerifyBy) -> Self {

@@ -13,10 +13,12 @@ use super::env::keys;
 use super::journal::JournalEntry;
 use super::located::Located;
 use super::otlp::TracingEntry;
+use super::proxy::ProxyEntry;
 use super::quay::ZoneMap;
 use super::replication::ReplicationEntry;
 use super::routing::RoutingEntry;
 use super::tls::TlsEntry;
+use super::words::words;
 
 /// The configuration file. Every key is optional here; `settings` decides which are required.
 #[derive(Debug, Default, Deserialize)]
@@ -32,6 +34,7 @@ pub(crate) struct ConfigFile {
     pub auth: AuthEntry,
     pub home: Option<Located<String>>,
     pub ca: Option<Located<PathBuf>>,
+    pub proxy: ProxyEntry,
     pub zones: ZoneMap,
     pub cache: CacheEntry,
     pub admin: AdminEntry,
@@ -69,8 +72,7 @@ pub(crate) struct InstanceEntry {
 }
 
 /// The kind of registry behind the gateway.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub enum RegistryKind {
     /// Red Hat Quay.
     #[default]
@@ -78,6 +80,8 @@ pub enum RegistryKind {
     /// docker-registry (distribution) and registries that are based on it.
     Distribution,
 }
+
+words!(RegistryKind, "registry.kind", "quay" => Self::Quay, "distribution" => Self::Distribution);
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -123,6 +127,7 @@ keys!(ConfigFile {
     auth,
     home,
     ca,
+    proxy,
     zones,
     cache,
     admin,
@@ -134,7 +139,7 @@ keys!(ConfigFile {
     routing,
     limits,
     timeouts,
-} tls, registry, auth, cache, admin, access_log, tracing, replication, routing, limits, timeouts);
+} tls, registry, auth, proxy, cache, admin, access_log, tracing, replication, routing, limits, timeouts);
 keys!(RegistryEntry {
     kind,
     url,

@@ -113,6 +113,22 @@ fn check_scheme(path: &Path, file: &ConfigFile, quay: &QuayFile, one_name: bool)
     ))
 }
 
+/// Whether clients reach the registry under its own name without TLS. Quay says so itself; another registry is known only
+/// if the gateway dials it by that name.
+pub(super) fn is_plain(
+    file: &ConfigFile,
+    quay: &QuayFile,
+    written: &[instances::ParsedInstance],
+    registry: &str,
+) -> bool {
+    match &file.registry.config {
+        Some(_) => quay.preferred_url_scheme.as_deref().unwrap_or("http") == "http",
+        None => written.first().is_some_and(|one| {
+            one.url.scheme() == "http" && authority(&one.url).eq_ignore_ascii_case(registry)
+        }),
+    }
+}
+
 fn authority(url: &Url) -> String {
     let host = url.host_str().unwrap_or_default();
     url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))

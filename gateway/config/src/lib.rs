@@ -21,6 +21,7 @@ mod otlp;
 mod patterns;
 mod pitfalls;
 mod proxies;
+mod proxy;
 mod quay;
 mod redis;
 mod replication;
@@ -29,6 +30,7 @@ mod routing;
 mod settings;
 mod summary;
 mod tls;
+mod words;
 mod yaml_error;
 mod zones;
 
@@ -121,10 +123,11 @@ pub fn load_with(
     let variables: Vec<_> = variables.collect();
     let preference =
         variables.iter().find(|(name, _)| name == zones::PREFERENCE_VARIABLE).map(|(_, value)| value.clone());
+    let proxy = proxy::ProxyVariables::of(&variables);
     let kubernetes = variables.iter().any(|(name, _)| name == KUBERNETES_VARIABLE);
     let mut file: file::ConfigFile = read_yaml(path, None)?;
     env::overlay(&mut file, variables.into_iter())?;
-    let mut settings = settings::resolve(path, file, preference.as_deref())?;
+    let mut settings = settings::resolve(path, file, preference.as_deref(), &proxy)?;
     let lame_duck = if kubernetes { KUBERNETES_LAME_DUCK } else { Duration::ZERO };
     settings.timeouts.lame_duck.get_or_insert(lame_duck);
     Ok(settings)

@@ -141,7 +141,9 @@ impl<'de> Deserialize<'de> for ZoneMap {
             type Value = ZoneMap;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a map of zones, name: [Driver, {parameters}]")
+                f.write_str(
+                    "a map of zones: each has a name, and a list of a driver's name and its parameters",
+                )
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<ZoneMap, A::Error> {

@@ -11,6 +11,7 @@ use super::ConfigError;
 use super::env::keys;
 use super::located::Located;
 use super::settings::NamedZone;
+use super::words::words;
 
 /// Keys of `routing`.
 #[derive(Debug, Clone, Deserialize)]
@@ -63,12 +64,13 @@ pub(super) struct ZoneRoutingEntry {
     latency: Option<Duration>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Reads {
     Always,
     Never,
 }
+
+words!(Reads, "routing.zones: reads", "always" => Self::Always, "never" => Self::Never);
 
 impl Default for ZoneRoutingEntry {
     fn default() -> Self {

@@ -44,6 +44,7 @@ const PLAIN: [&str; 22] = [
     "hostname",
     "limits",
     "listen",
+    "proxy.no_proxy",
     "registry.account.username",
     "registry.config",
     "registry.forward_headers",

@@ -2,8 +2,10 @@
 
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
+use backends::proxy::ProxyRules;
 use backends::{Digest, Secret, StoreConfig};
 use ipnet::IpNet;
 use replication::{LimitsByZone, Verify};
@@ -16,7 +18,7 @@ use super::auth::{AuthSettings, auth};
 use super::bounds::{Limits, Timeouts};
 use super::file::{ConfigFile, RegistryKind};
 use super::files::{existing, files_read, relative_to, secret_file};
-use super::hostnames::{Hostnames, hostnames};
+use super::hostnames::{Hostnames, hostnames, is_plain};
 use super::instances::{self, Instance};
 use super::journal::{JournalSettings, journal};
 use super::located::Located;
@@ -24,6 +26,7 @@ use super::otlp::{OtlpSettings, otlp};
 use super::patterns::{Patterns, patterns};
 use super::pitfalls::{PitfallInput, pitfalls};
 use super::proxies::{proxy_protocol, trusted_proxies};
+use super::proxy::{ProxyVariables, proxy};
 use super::quay::QuayFile;
 use super::replication::{ReplicationSettings, replication};
 use super::roots;
@@ -58,6 +61,8 @@ pub struct Settings {
     pub more_hostnames: Vec<String>,
     /// The registry's own name for itself: Quay's `SERVER_HOSTNAME`.
     pub registry_hostname: String,
+    /// Whether the registry itself, under its own name, speaks plain HTTP to clients.
+    pub registry_is_plain: bool,
     /// What the gateway shows to clients, and what they must show.
     pub tls: TlsSettings,
     /// The folder for what must survive a restart: the journal and the certificate that the gateway makes.
@@ -82,6 +87,8 @@ pub struct Settings {
     pub ca_files: Vec<PathBuf>,
     /// Changes with the contents of these files.
     pub ca_digest: Digest,
+    /// Which requests to stores and to the registry go through a forward proxy.
+    pub proxies: Arc<ProxyRules>,
     /// All zones: home first, then in the registry's order of preference.
     pub zones: Vec<NamedZone>,
     /// Warnings about settings that are probably not intended. Each names the fix.
@@ -177,12 +184,14 @@ pub(super) fn resolve(
     path: &Path,
     file: ConfigFile,
     preference: Option<&str>,
+    proxy_variables: &ProxyVariables,
 ) -> Result<Settings, ConfigError> {
     let fail = |line: Option<u64>, message: String| ConfigError::new(path, line, message);
     let quay = quay_file(path, &file)?;
     let written = instances::parsed(path, &file)?;
     let Hostnames { registry: registry_hostname, gateway: hostname, more: more_hostnames } =
         hostnames(path, &file, &quay, &written)?;
+    let registry_is_plain = is_plain(&file, &quay, &written, &registry_hostname);
     file.limits.check().map_err(|error| fail(None, error.to_string()))?;
     let preference = Preference::of(&quay, preference);
     let mut zones = zones(path, &file, &quay, &preference)?;
@@ -203,6 +212,7 @@ pub(super) fn resolve(
         warnings.extend(instances::warning(&instances, &zones));
     }
     let ca_files = ca_files(path, &file, &mut warnings)?;
+    let proxies = Arc::new(proxy(path, &file.proxy, proxy_variables, &mut warnings)?);
     let state_dir =
         file.state_dir.as_ref().map_or_else(|| STATE_DIR.into(), |dir| relative_to(path, &dir.value));
     let cache = cache(path, &file, &state_dir)?;
@@ -212,6 +222,7 @@ pub(super) fn resolve(
         listen: file.listen.unwrap_or(LISTEN),
         hostname,
         more_hostnames,
+        registry_is_plain,
         tls: tls(path, &file.tls)?,
         state_dir,
         journal: journal(path, file.journal.as_ref())?,
@@ -226,6 +237,7 @@ pub(super) fn resolve(
         files: files_read(path, &file, &ca_files),
         ca_digest: roots::contents(&ca_files),
         ca_files,
+        proxies,
         verify: file.replication.verify.into(),
         copy_limits: file.replication.limits.limits(path, &zones)?,
         routing: file.routing.settings(path)?,

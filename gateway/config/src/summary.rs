@@ -174,6 +174,16 @@ fn local(lines: &mut Lines, settings: &Settings) {
     for file in &settings.ca_files {
         lines.add("ca", file.display());
     }
+    let proxies = &settings.proxies;
+    for (scheme, proxy) in [("http", &proxies.http), ("https", &proxies.https)] {
+        if let Some(proxy) = proxy {
+            let login = if proxy.has_credentials() { ", with credentials" } else { "" };
+            lines.add(&format!("proxy for {scheme}"), format!("{proxy}{login}"));
+        }
+    }
+    if !proxies.is_empty() && !proxies.no_proxy.is_empty() {
+        lines.add("no proxy for", &proxies.no_proxy);
+    }
     let cache = &settings.cache;
     let (size, reserve) = (bytesize::ByteSize(cache.size), bytesize::ByteSize(cache.reserve));
     lines.add("cache", format!("{size} in {}, leaving {reserve} of the disk free", cache.dir.display()));

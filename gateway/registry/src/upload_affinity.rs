@@ -31,7 +31,7 @@ const UPLOADS_MAX: u64 = 10_000;
 
 /// How long it is remembered. Quay keeps an uploaded blob without a manifest for the same time
 /// (`PUSH_TEMP_TAG_EXPIRATION_SEC`).
-const UPLOADS_MEMORY: Duration = Duration::from_secs(3600);
+pub const UPLOADS_MEMORY: Duration = Duration::from_secs(3600);
 
 /// A push counts as in progress for this long after its last upload.
 const PUSH_TIMEOUT: Duration = Duration::from_secs(300);
@@ -59,6 +59,14 @@ impl Uploads {
     /// Remembers that the latest upload to this repository went to this instance.
     pub fn remember(&self, repository: &str, instance: &str) {
         self.0.insert(repository.into(), (instance.into(), Instant::now()));
+    }
+
+    /// Remembers that an upload to this repository went to this instance so long ago, unless a later one is known.
+    pub fn learn(&self, repository: &str, instance: &str, age: Duration) {
+        let Some(at) = Instant::now().checked_sub(age) else { return };
+        if self.0.get(repository).is_none_or(|(_, known)| known < at) {
+            self.0.insert(repository.into(), (instance.into(), at));
+        }
     }
 }
 

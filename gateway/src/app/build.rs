@@ -33,6 +33,7 @@ use crate::index_manifests::QueuedManifests;
 use crate::metrics::{ContradictedSizes, Metrics};
 use crate::permissions::Permissions;
 use crate::server::{self, Protocols};
+use crate::shared_uploads::SharedUploads;
 use crate::traffic::Traffic;
 
 /// The journal's file in `state_dir`, if the journal is an SQLite file.
@@ -88,6 +89,7 @@ pub(super) async fn gateway(
         reader,
         database,
         uploads: Uploads::default(),
+        shared_uploads: shared_uploads(&settings, tls),
         client,
         permissions: Arc::new(permissions),
         tokens,
@@ -169,6 +171,16 @@ async fn journal(settings: &Settings, tls: &ClientConfig) -> Result<Journal, Jou
     match &settings.journal {
         JournalSettings::Sqlite => Journal::open(&settings.state_dir.join(JOURNAL)),
         JournalSettings::Postgres(database) => Journal::connect(Database::clone(database), tls).await,
+    }
+}
+
+/// What replicas share of uploads. If the registry has only one instance, there is nothing to know.
+pub(super) fn shared_uploads(settings: &Settings, tls: &ClientConfig) -> Option<Arc<SharedUploads>> {
+    match &settings.journal {
+        JournalSettings::Postgres(database) if settings.instances.len() > 1 => {
+            Some(SharedUploads::connect(database, tls))
+        }
+        JournalSettings::Postgres(_) | JournalSettings::Sqlite => None,
     }
 }
 

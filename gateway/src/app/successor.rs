@@ -131,6 +131,8 @@ impl Prepared {
         let fanout = running.fanout.successor(copying.setup(&settings, zones), kept);
         let targets = build::targets(&settings);
         running.sampler.follow(build::sampled(&router, &fanout, &targets));
+        let shared_uploads =
+            running.shared_uploads.clone().or_else(|| build::shared_uploads(&settings, &client_tls));
         resize(running, &settings);
         upstream.resize_pools(&settings.limits);
         Gateway {
@@ -146,6 +148,7 @@ impl Prepared {
             reader,
             database: running.database.clone(),
             uploads: running.uploads.clone(),
+            shared_uploads,
             client,
             sizes: Arc::clone(&running.sizes),
             bypass_parts: Arc::clone(&running.bypass_parts),

@@ -89,7 +89,7 @@ pub(crate) struct IssueArguments {
     /// at most.
     #[arg(long = "san", value_name = "HOST", value_delimiter = ',', required_unless_present = "config")]
     pub(crate) sans: Vec<SubjectName>,
-    /// A configuration file of a gateway, whose hostname is added as the first name.
+    /// A configuration file of a gateway, whose hostname and more_hostnames come first.
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
     /// The type of the private key.

@@ -19,6 +19,9 @@ pub(crate) struct ClientsArguments {
     /// The registry's own name, such as Quay's SERVER_HOSTNAME, instead of the configured one.
     #[arg(long, value_name = "HOST[:PORT]")]
     pub(crate) registry: Option<RegistryName>,
+    /// The registry itself speaks plain HTTP. By default what the configuration says.
+    #[arg(long)]
+    pub(crate) registry_http: bool,
     /// The CA that clients must trust to trust the gateway, in PEM. By default the CA that the gateway made in
     /// state_dir, ca.crt beside tls.certificate, or the last certificate of tls.certificate if that signed itself. Else
     /// clients use the roots of their systems.

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::Context as _;
+use certificates::SubjectName;
 use config::without_port;
 use operations::certs::{self, CaRequest, IssueRequest, SecretRequest, Shown, TrustRequest};
 use serde_json::Value;
@@ -39,10 +40,15 @@ pub(crate) fn certs(arguments: &CertsArguments) -> anyhow::Result<ExitCode> {
 }
 
 fn issue(arguments: &IssueArguments) -> anyhow::Result<String> {
-    let mut names = Vec::new();
+    let mut names: Vec<SubjectName> = Vec::new();
     if let Some(path) = &arguments.config {
-        let hostname = config::load(path)?.hostname;
-        names.push(without_port(&hostname).parse().with_context(|| format!("hostname {hostname}"))?);
+        for hostname in config::load(path)?.hostnames() {
+            let name = without_port(hostname).parse().with_context(|| format!("hostname {hostname}"))?;
+            // Two names may differ in their ports.
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
     }
     names.extend(arguments.sans.iter().cloned());
     certs::issue(&IssueRequest {
@@ -95,11 +101,10 @@ fn trust(arguments: &TrustArguments) -> anyhow::Result<String> {
         (Some(ca), _) => ca.clone(),
         (None, Some(path)) => {
             let settings = config::load(path)?;
-            let own = settings
-                .hostname
-                .parse()
-                .map_err(|why: String| anyhow::anyhow!("hostname {}: {why}", settings.hostname))?;
-            hosts.insert(0, own);
+            let own = settings.hostnames().map(|hostname| {
+                hostname.parse().map_err(|why: String| anyhow::anyhow!("hostname {hostname}: {why}"))
+            });
+            hosts.splice(0..0, own.collect::<anyhow::Result<Vec<_>>>()?);
             certs::ca_of(&settings)
         }
         // The arguments demand one of them.

@@ -15,11 +15,29 @@ pub(crate) fn clients(arguments: &ClientsArguments) -> anyhow::Result<ExitCode> 
     let (setup, notes) = setup(arguments)?;
     let mut configuration = Configuration::of(arguments.client.into(), &setup)?;
     configuration.next.splice(0..0, notes);
+    if let Some(dir) = &arguments.write {
+        configuration.next.splice(0..0, replaced_entries(&configuration, &setup, dir));
+    }
     match &arguments.write {
         None => print(&configuration.text())?,
         Some(dir) => print(&write(&configuration, dir, arguments.force)?)?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Other files for the same registry, of which the new one takes nothing over.
+fn replaced_entries(configuration: &Configuration, setup: &Setup, dir: &Path) -> Vec<String> {
+    let Some(registry) = setup.registry.as_ref() else { return Vec::new() };
+    let files = &configuration.files;
+    if !files.iter().any(|file| file.path.contains("/registries.conf.d/")) {
+        return Vec::new();
+    }
+    let earlier = clients::earlier_entries(dir, files, registry);
+    let line = |path: &std::path::PathBuf| {
+        let path = path.display();
+        format!("# {path} has an entry for {registry}, which the new file replaces: copy its other settings.")
+    };
+    earlier.iter().map(line).collect()
 }
 
 fn write(configuration: &Configuration, dir: &Path, force: bool) -> anyhow::Result<String> {
@@ -57,9 +75,15 @@ fn setup(arguments: &ClientsArguments) -> anyhow::Result<(Setup, Vec<String>)> {
         (None, Some(settings)) => registry(arguments, settings)?,
         (None, None) => None,
     };
+    let is_plain_registry = |settings: &Settings| {
+        let own = settings.registry_hostname.parse::<RegistryName>().ok();
+        settings.registry_is_plain && own.zip(registry.as_ref()).is_some_and(|(own, named)| own.is(named))
+    };
+    let registry_is_plain = arguments.registry_http || settings.as_ref().is_some_and(is_plain_registry);
     let setup = Setup {
         gateway,
         registry,
+        registry_is_plain,
         ca: ca(arguments.ca.as_deref(), settings.as_ref())?,
         registry_ca: arguments.registry_ca.as_deref().map(TrustedCa::read).transpose()?,
         role: arguments.role.map(Into::into),
@@ -72,8 +96,7 @@ fn setup(arguments: &ClientsArguments) -> anyhow::Result<(Setup, Vec<String>)> {
 fn notes(setup: &Setup, settings: Option<&Settings>) -> Vec<String> {
     let mut notes = Vec::new();
     let is_configured = |settings: &Settings| {
-        let names = std::iter::once(&settings.hostname).chain(&settings.more_hostnames);
-        names.flat_map(|name| name.parse::<RegistryName>()).any(|name| name.is(&setup.gateway))
+        settings.hostnames().flat_map(|name| name.parse::<RegistryName>()).any(|name| name.is(&setup.gateway))
     };
     if settings.is_some_and(|settings| !is_configured(settings)) {
         notes.push(format!(

@@ -98,8 +98,10 @@ async fn upload_with_affinity(
     let repository = upload_repository(request.uri.path());
     let (path, named) = upload_affinity::extract(forward::path(request)?, &gateway.upstream)?;
     let begins = request.method == Method::POST;
-    let last = || repository.as_deref().and_then(|name| gateway.uploads.last(name, &gateway.upstream));
-    let kept = named.or_else(|| last().filter(|_| !begins));
+    let kept = match (named, repository.as_deref()) {
+        (None, Some(repository)) if !begins => last_instance(gateway, repository).await,
+        (named, _) => named,
+    };
     // The registry accepts a POST even if its store is dead. Only an accepted PATCH or PUT proves that the
     // store works.
     let proof = [Method::PATCH, Method::PUT].contains(&request.method);
@@ -112,7 +114,11 @@ async fn upload_with_affinity(
         gateway.upstream.uploaded(instance, status, proof);
     }
     if let Some(repository) = repository.filter(|_| status.is_success()) {
-        gateway.uploads.remember(&repository, gateway.upstream.name(instance));
+        let instance = gateway.upstream.name(instance);
+        gateway.uploads.remember(&repository, instance);
+        if let Some(shared) = &gateway.shared_uploads {
+            shared.remember(&repository, instance).await;
+        }
     }
     let mut response = forward::relay(gateway, answer, client);
     upload_affinity::mark(response.headers_mut(), &gateway.names, gateway.upstream.name(instance));
@@ -185,11 +191,21 @@ async fn send_manifest(
     client: &Client,
     bound: Duration,
 ) -> Result<Answer, Problem> {
-    let order = gateway.order_by_store(StoreUse::Reads, gateway.uploads.last(repository, &gateway.upstream));
+    let order = gateway.order_by_store(StoreUse::Reads, last_instance(gateway, repository).await);
     let path = forward::path(request)?;
     // The result of a manifest proves nothing about uploads.
     let (answer, _) = forward::ask(gateway, &order, request, path, body, client, bound).await?;
     Ok(answer)
+}
+
+/// The instance of the latest upload to this repository, which another replica may have seen.
+async fn last_instance(gateway: &Gateway, repository: &str) -> Option<InstanceId> {
+    if let Some(shared) = &gateway.shared_uploads
+        && let Some(latest) = shared.last(repository).await
+    {
+        gateway.uploads.learn(repository, &latest.instance, latest.age);
+    }
+    gateway.uploads.last(repository, &gateway.upstream)
 }
 
 async fn queue_copies(gateway: &Gateway, repository: &str, copy: ReadAlongCopy, client: &Client) {

@@ -71,13 +71,14 @@ PreferClose
 {{- printf "%dGi" (add .Values.cache.sizeGiB .Values.cache.reserveGiB 2) -}}
 {{- end }}
 
-{{/* The ports of the registry, as its URLs name them: a JSON list. */}}
+{{/* The ports of the registry and of the proxy, as their URLs name them: a JSON list. */}}
 {{- define "gateway.registryPorts" -}}
 {{- $registry := default dict .Values.config.registry -}}
 {{- $ports := list -}}
 {{- $urls := list -}}
 {{- with $registry.url }}{{ $urls = append $urls . }}{{ end -}}
 {{- range $registry.instances }}{{ $urls = append $urls .url }}{{ end -}}
+{{- with (default dict .Values.config.proxy).url }}{{ $urls = append $urls . }}{{ end -}}
 {{- range $urls -}}
 {{- $parsed := urlParse . -}}
 {{- $port := regexFind ":[0-9]+$" $parsed.host | trimPrefix ":" -}}

@@ -1,6 +1,7 @@
 //! What stays as it is when a running gateway reads its configuration again.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use super::super::ConfigError;
 use crate::Settings;
@@ -23,6 +24,7 @@ impl Settings {
         self.journal = running.journal.clone();
         self.cache = running.cache.clone();
         self.admin.listen = running.admin.listen;
+        self.proxies = Arc::clone(&running.proxies);
         self.auth.freshness = running.auth.freshness;
         self.access_log = running.access_log.clone();
         self.otlp = running.otlp.clone();

@@ -43,6 +43,7 @@ fn load(file: &str, variables: Variables<'_>) -> Settings {
         ("c", "c"),
         ("d", "d"),
         ("headers", "A: hunter2"),
+        ("proxy", "u:hunter2"),
     ] {
         write(name, text);
     }
@@ -87,6 +88,9 @@ const SAMPLES: &[(&str, Variables<'static>, Variables<'static>)] = &[
         &[("registry.account.username", "v")]),
     (GATEWAY, &[("registry.account.username", "u"), ("registry.account.password_file", "a")],
         &[("registry.account.password_file", "b")]),
+    (GATEWAY, &[], &[("proxy.url", "http://proxy.example.com:3128")]),
+    (GATEWAY, &[("proxy.url", "http://proxy.example.com:3128")], &[("proxy.credentials_file", "proxy")]),
+    (GATEWAY, &[("proxy.url", "http://proxy.example.com:3128")], &[("proxy.no_proxy", "[.example.org]")]),
     (DISTRIBUTION, &[], &[("registry.token_keys", "{file: a, issuer: i, service: s}")]),
     (GATEWAY, &[], &[("auth.freshness", "30s")]),
     (GATEWAY, &[], &[("auth.verify_tokens", "false")]),
@@ -201,6 +205,8 @@ fn a_change_of_every_key_is_seen_and_shows_no_secret() {
         left.remove(key);
     }
     left.remove("replication.quay_lock");
+    // What it means is in other variables.
+    left.remove("proxy.from_environment");
     for key in left {
         let special = SPECIAL.iter().find(|(name, _)| *name == key).map(|(_, value)| *value);
         let value = special.unwrap_or(if key.starts_with("timeouts.") { TIMES } else { COUNTS });

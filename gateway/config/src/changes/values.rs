@@ -5,6 +5,7 @@ use std::fmt::Display;
 use std::path::Path;
 
 use backends::Secret;
+use backends::proxy::ProxyRules;
 use postgres_connection::Database;
 use replication::{Limits, LimitsByZone, Verify, Window};
 
@@ -79,6 +80,9 @@ pub(super) fn values(settings: &Settings) -> BTreeMap<String, ConfigValue> {
         layer_max,
         account,
         auth,
+        proxies,
+        // It follows from the URL of the registry and from Quay's own file.
+        registry_is_plain: _,
         ca_files,
         ca_digest,
         zones,
@@ -121,6 +125,7 @@ pub(super) fn values(settings: &Settings) -> BTreeMap<String, ConfigValue> {
         values.add_secret("registry.account.password_file", account.password.clone());
     }
     add_auth(&mut values, auth);
+    add_proxies(&mut values, proxies);
     values.add_list("ca", ca_files.iter().map(|file| file.display()));
     values.add("ca.contents", ca_digest);
     add_zones(&mut values, zones);
@@ -163,6 +168,18 @@ fn add_admin(values: &mut Values, admin: &AdminSettings) {
     if let Some(token) = token {
         values.add_secret("admin.token_file", token.clone());
     }
+}
+
+fn add_proxies(values: &mut Values, proxies: &ProxyRules) {
+    let ProxyRules { http, https, no_proxy } = proxies;
+    let both = [http, https].into_iter().flatten();
+    let mut urls: Vec<_> = both.map(ToString::to_string).collect();
+    urls.dedup();
+    values.add_list("proxy.url", urls);
+    if !proxies.is_empty() {
+        values.add_secret("proxy.credentials_file", proxies.compared());
+    }
+    values.add_list("proxy.no_proxy", Some(no_proxy).filter(|list| !list.is_empty()));
 }
 
 fn add_auth(values: &mut Values, auth: &AuthSettings) {

@@ -9,6 +9,7 @@ mod admin;
 mod auth;
 mod instances;
 mod logs;
+mod proxy;
 mod replication;
 
 const QUAY: &str = r"
@@ -199,6 +200,18 @@ fn an_error_names_its_line() {
     for (gateway, wanted) in [
         ("hostnam: x\n", "gateway.yaml:1:"),
         ("registry: {}\n", "registry.url is missing"),
+        ("registry: {kind: Quay}\n", "gateway.yaml:1: registry.kind: unknown value; did you mean `quay`?"),
+        ("registry: {kind: harbor}\n", "registry.kind: unknown value; there are `quay`, `distribution`"),
+        ("replication: {verify: full}\n", "replication.verify: unknown value; there are `size`, `deep`"),
+        (
+            "routing: {zones: {a: {reads: nevr}}}\n",
+            "routing.zones: reads: unknown value; did you mean `never`?",
+        ),
+        (
+            "zones: {a: LocalStorage}\n",
+            "expected a list of two, as in Quay: the name of a driver, and a map of its parameters, not a string",
+        ),
+        ("zones: [LocalStorage]\n", "expected a map of zones: each has a name, and a list"),
         ("registry:\n  url: ftp://x\n", "gateway.yaml:2: registry.url: must be http"),
         ("registry:\n  url: https://x/path\n", "gateway.yaml:2: registry.url: must hold no path"),
         ("registry:\n  url: https://x\n  config: nowhere.yaml\n", "gateway.yaml:3: cannot read nowhere.yaml"),
@@ -253,7 +266,10 @@ fn an_error_names_its_line() {
         (&format!("{GATEWAY}timeouts: {{drain: soon}}\n"), "gateway.yaml:2:"),
         (&format!("{GATEWAY}limits: {{requests: 0}}\n"), "limits.requests: 0 is not between 1 and"),
         (&format!("{GATEWAY}limits: {{connections: 18446744073709551615}}\n"), "limits.connections"),
-        (&format!("{GATEWAY}zones: {{z: LocalStorage}}\n"), "gateway.yaml:2: expected sequence"),
+        (
+            &format!("{GATEWAY}zones: {{z: LocalStorage}}\n"),
+            "gateway.yaml:2: expected a list of two, as in Quay",
+        ),
         (&format!("{GATEWAY}zones: {{z: [LocalStorage, {{}}], z: [LocalStorage, {{}}]}}\n"), "duplicate"),
         (
             "registry:\n  kind: distribution\n  url: https://x\n  config: quay.yaml\n",

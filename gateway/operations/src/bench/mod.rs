@@ -142,7 +142,7 @@ pub async fn run(
     let quay = first_instance(settings)?;
     let client = RegistryClient::new("registry", &quay, &tls)?;
     let account = options.account.as_ref().or(settings.account.as_ref());
-    let tokens = Tokens::new(&client, account.cloned(), &tls)?;
+    let tokens = Tokens::new(&client, account.cloned(), &tls, &settings.proxies)?;
     tokens.challenge().await?;
     let deadline = began + options.at_most;
     let planned = planned(settings, options, &client, &tokens);
@@ -246,6 +246,7 @@ async fn gateway(
     let as_registry = Settings {
         instances: vec![instance],
         registry_hostname: settings.hostname.clone(),
+        proxies: Arc::default(),
         ..settings.clone()
     };
     let client = RegistryClient::new("gateway", &as_registry, &certificates::client(&roots)?)?;

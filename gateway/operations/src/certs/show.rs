@@ -1,5 +1,6 @@
 //! `certs show`: reads certificates and judges them.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -58,14 +59,17 @@ pub fn configured(settings: &Settings) -> anyhow::Result<Vec<Shown>> {
         all.push(pair(&certificate, Some(key.clone()), &made_ca(&settings.state_dir)?)?);
         files.push((certificate, key));
     }
-    let host = bare_host(&settings.hostname);
-    let covered = files.iter().any(|(file, _)| {
-        pem_file::chain(file).is_ok_and(|chain| chain.first().is_some_and(|leaf| covers_host(leaf, host)))
-    });
-    if let (false, Some(first)) = (covered, all.first_mut()) {
-        first.problems.push(format!(
-            "no certificate is for {host}, which clients dial (hostname): issue one with that name"
-        ));
+    let leaves: Vec<_> =
+        files.iter().filter_map(|(file, _)| pem_file::chain(file).ok()?.into_iter().next()).collect();
+    let is_covered = |host: &str| leaves.iter().any(|leaf| covers_host(leaf, host));
+    let hosts = settings.hostnames().map(|name| bare_host(name));
+    let uncovered: BTreeSet<_> = hosts.filter(|host| !is_covered(host)).collect();
+    if let Some(first) = all.first_mut() {
+        first.problems.extend(uncovered.into_iter().map(|host| {
+            format!(
+                "no certificate is for {host}, which clients dial (hostname, more_hostnames): issue one with that name"
+            )
+        }));
     }
     Ok(all)
 }

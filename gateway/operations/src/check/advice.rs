@@ -34,6 +34,8 @@ pub(super) struct Peer {
     pub(super) bucket: Option<String>,
     /// Whether the connection uses TLS.
     pub(super) tls: bool,
+    /// The proxy that leads to it.
+    pub(super) proxy: Option<String>,
 }
 
 impl Peer {
@@ -82,6 +84,9 @@ pub(super) enum StepError {
     /// There is no TCP connection to this host and port.
     #[error("{0}:{1}: {2}")]
     Connect(String, u16, #[source] io::Error),
+    /// A proxy opens no connection to the server. The text names the proxy.
+    #[error("{0}")]
+    Tunnel(String),
     /// The TLS handshake with the server of this name failed.
     #[error("{0}: {1}")]
     Tls(String, #[source] io::Error),
@@ -95,8 +100,14 @@ pub(super) enum StepError {
 
 /// The advice for `error` at `step`.
 pub(super) fn advise(step: StepName, peer: &Peer, error: &StepError) -> Advice {
+    if let (Some(proxy), false) = (&peer.proxy, matches!(error, StepError::Explained(..)))
+        && matches!(step, StepName::Resolve | StepName::Connect)
+    {
+        return at_proxy(proxy, error);
+    }
     match error {
         StepError::Explained(_, advice) => advice.clone(),
+        StepError::Tunnel(_) => at_proxy("in `proxy`", error),
         StepError::Timeout(_) => timed_out(step, peer),
         StepError::Resolve(host, _) => Advice::new(
             "this machine's resolver does not know the name",
@@ -110,6 +121,23 @@ pub(super) fn advise(step: StepName, peer: &Peer, error: &StepError) -> Advice {
         StepError::Tls(name, error) => tls::advise(peer, name, error),
         StepError::Store(error) => store::advise(step, peer, error),
     }
+}
+
+/// The advice for a failure on the way to the proxy, or in it. The server behind it was not asked.
+fn at_proxy(proxy: &str, error: &StepError) -> Advice {
+    let cause = match error {
+        StepError::Resolve(..) => {
+            format!("this machine's resolver does not know the host of the proxy {proxy}")
+        }
+        StepError::Connect(..) => format!("the proxy {proxy} is down, or a firewall is before it"),
+        StepError::Timeout(_) => format!("the proxy {proxy} does not answer, or cannot reach the server"),
+        _ => format!("the proxy {proxy} refuses the gateway, or cannot reach the server"),
+    };
+    Advice::new(
+        cause,
+        "check the proxy and its log, and correct `proxy`; if no proxy is meant to lead to this server, name its host in \
+         `proxy.no_proxy` (or in NO_PROXY)",
+    )
 }
 
 fn timed_out(step: StepName, peer: &Peer) -> Advice {

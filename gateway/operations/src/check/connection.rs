@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use backends::proxy::{Duplex, Proxy, ProxyRules, tunnel};
 use rustls::pki_types::ServerName;
-use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use url::Url;
 
@@ -24,16 +24,34 @@ pub(super) struct Server {
     pub(super) port: u16,
     /// The name in its certificate. `None` for plain HTTP.
     pub(super) server_name: Option<String>,
+    /// The proxy that leads to it.
+    pub(super) proxy: Option<Arc<Proxy>>,
+    /// Whether plain HTTP goes through a tunnel of the proxy too, as to the registry.
+    pub(super) tunnel: bool,
 }
 
 impl Server {
     /// The server of a URL. Its certificate must be for the URL's host.
-    pub(super) fn of(url: &Url) -> Self {
+    pub(super) fn of(url: &Url, proxies: &ProxyRules) -> Self {
         let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
         let port = url.port_or_known_default().unwrap_or(443);
         let server_name = (url.scheme() == "https").then(|| host.clone());
-        Self { host, port, server_name }
+        let tunnel = server_name.is_some();
+        Self { host, port, server_name, proxy: proxies.of(url).cloned(), tunnel }
     }
+
+    /// The host and port to which the gateway connects by itself.
+    fn dialled(&self) -> (&str, u16) {
+        self.proxy.as_ref().map_or((&self.host, self.port), |proxy| (proxy.host(), proxy.port()))
+    }
+}
+
+/// The proxies that lead to these servers, as text. `None` if there are none.
+pub(super) fn proxies(servers: &[Server]) -> Option<String> {
+    let mut all: Vec<_> =
+        servers.iter().filter_map(|server| Some(server.proxy.as_ref()?.to_string())).collect();
+    all.dedup();
+    (!all.is_empty()).then(|| all.join(", "))
 }
 
 /// The steps for connecting to these servers.
@@ -58,7 +76,7 @@ pub(super) async fn reach(
         return Some(());
     }
     let addresses = runner.step(StepName::Resolve, bound, resolve(servers)).await?;
-    let connections = runner.step(StepName::Connect, bound, connect(servers, &addresses)).await?;
+    let connections = runner.step(StepName::Connect, bound, connect(servers, &addresses, tls)).await?;
     if plan(servers).contains(&StepName::Tls) {
         runner.step(StepName::Tls, bound, tls_handshake(servers, connections, tls)).await?;
     }
@@ -68,14 +86,11 @@ pub(super) async fn reach(
 async fn resolve(servers: &[Server]) -> Result<(Vec<Vec<SocketAddr>>, Option<StepNote>), StepError> {
     let mut found = Vec::new();
     for server in servers {
-        let resolve_error =
-            |error: std::io::Error| StepError::Resolve(server.host.clone(), error.to_string());
-        let addresses: Vec<_> = tokio::net::lookup_host((server.host.as_str(), server.port))
-            .await
-            .map_err(resolve_error)?
-            .collect();
+        let (host, port) = server.dialled();
+        let resolve_error = |error: std::io::Error| StepError::Resolve(host.to_owned(), error.to_string());
+        let addresses: Vec<_> = tokio::net::lookup_host((host, port)).await.map_err(resolve_error)?.collect();
         if addresses.is_empty() {
-            return Err(StepError::Resolve(server.host.clone(), "the name has no address".into()));
+            return Err(StepError::Resolve(host.to_owned(), "the name has no address".into()));
         }
         found.push(addresses);
     }
@@ -85,19 +100,28 @@ async fn resolve(servers: &[Server]) -> Result<(Vec<Vec<SocketAddr>>, Option<Ste
 async fn connect(
     servers: &[Server],
     addresses: &[Vec<SocketAddr>],
-) -> Result<(Vec<TcpStream>, Option<StepNote>), StepError> {
+    tls: &Arc<rustls::ClientConfig>,
+) -> Result<(Vec<Box<dyn Duplex>>, Option<StepNote>), StepError> {
     let mut connections = Vec::new();
     for (server, addresses) in servers.iter().zip(addresses) {
-        let connected = backends::dial_any(&server.host, addresses).await;
-        connections
-            .push(connected.map_err(|error| StepError::Connect(server.host.clone(), server.port, error))?);
+        let (host, port) = server.dialled();
+        let connected = backends::dial_any(host, addresses).await;
+        let tcp = connected.map_err(|error| StepError::Connect(host.to_owned(), port, error))?;
+        connections.push(match &server.proxy {
+            Some(proxy) if server.tunnel => {
+                let opened = tunnel(tcp, proxy, (&server.host, server.port), tls).await;
+                opened.map_err(|error| StepError::Tunnel(error.to_string()))?
+            }
+            _ => Box::new(tcp) as Box<dyn Duplex>,
+        });
     }
-    Ok((connections, None))
+    let note = proxies(servers).map(|proxies| StepNote::Info(format!("through the proxy {proxies}")));
+    Ok((connections, note))
 }
 
 async fn tls_handshake(
     servers: &[Server],
-    connections: Vec<TcpStream>,
+    connections: Vec<Box<dyn Duplex>>,
     tls: &Arc<rustls::ClientConfig>,
 ) -> Result<((), Option<StepNote>), StepError> {
     let mut note = None;
@@ -157,7 +181,7 @@ mod tests {
 
     #[test]
     fn a_url_gives_host_port_and_server_name() {
-        let of = |url: &str| Server::of(&url.parse().expect("a URL"));
+        let of = |url: &str| Server::of(&url.parse().expect("a URL"), &ProxyRules::default());
         let server = of("https://[::1]:8443/");
         assert_eq!((server.host.as_str(), server.port), ("::1", 8443));
         assert_eq!(server.server_name.as_deref(), Some("::1"));

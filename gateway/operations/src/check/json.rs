@@ -17,6 +17,7 @@ pub fn json(report: &CheckReport) -> Value {
             json!({
                 "name": zone.name,
                 "driver": zone.driver,
+                "proxy": zone.proxy,
                 "ok": zone.steps.passed(),
                 "steps": steps(&zone.steps),
             })
@@ -50,6 +51,7 @@ fn registry(instances: &[RegistryCheck]) -> Value {
             "ok": instance.steps.passed(),
             "url": instance.url,
             "kind": instance.kind,
+            "proxy": instance.proxy,
             "steps": steps(&instance.steps),
         })
     };

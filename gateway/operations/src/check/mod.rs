@@ -16,6 +16,7 @@ mod zone;
 
 use std::time::Duration;
 
+use backends::Digest;
 use futures_util::future::{join_all, join4};
 
 pub use advice::Advice;
@@ -86,8 +87,11 @@ pub async fn run(
         .iter()
         .zip(&names)
         .map(|(instance, name)| registry::check(&settings, instance, &tls, each, progress.line(name)));
-    let zones =
-        settings.zones.iter().map(|zone| zone::check(zone, &transport, each, progress.line(&zone.name)));
+    let blobs = blobs(&settings);
+    let zones = settings
+        .zones
+        .iter()
+        .map(|zone| zone::check(zone, &blobs, &transport, each, progress.line(&zone.name)));
     let journal = async {
         match &settings.journal {
             JournalSettings::Sqlite => None,
@@ -110,6 +114,14 @@ pub async fn run(
     let warning = |one: &ServiceCheck| one.warning.as_ref().map(|warning| format!("{}: {warning}", one.name));
     warnings.extend(services.iter().filter_map(warning));
     Ok(CheckReport { registry, zones, journal, services, warnings })
+}
+
+/// What the keys of all blobs begin with, such as `sha256/`.
+fn blobs(settings: &Settings) -> String {
+    const FOLDER: &str = "sha256/";
+    let key = ::registry::registry(settings).blob_key(&Digest::EMPTY);
+    let above = key.as_str().split(FOLDER).next().unwrap_or_default();
+    format!("{above}{FOLDER}")
 }
 
 /// The name of an instance in the output. If there is only one, it is called `registry`.

@@ -30,6 +30,8 @@ pub struct RegistryCheck {
     pub url: String,
     /// `quay` or `distribution`.
     pub kind: String,
+    /// The proxy that leads to it.
+    pub proxy: Option<String>,
     /// The steps.
     pub steps: Steps,
     /// The ids of the keys that it knows. Quay's instances keep them in their database.
@@ -47,15 +49,19 @@ pub(super) async fn check(
     // Without the others, so that none of them answers instead.
     let settings = &Settings { instances: vec![instance.clone()], ..settings.clone() };
     let https = instance.url.scheme() == "https";
-    let server =
-        Server { server_name: https.then(|| instance.server_name.clone()), ..Server::of(&instance.url) };
+    let server = Server {
+        server_name: https.then(|| instance.server_name.clone()),
+        tunnel: true,
+        ..Server::of(&instance.url, &settings.proxies)
+    };
     let servers = [server];
     let own: &[StepName] = match settings.registry_kind {
         RegistryKind::Quay => &[StepName::Challenge, StepName::Keys, StepName::Health],
         RegistryKind::Distribution => &[StepName::Challenge],
     };
     let plan = [connection::plan(&servers), own.to_vec()].concat();
-    let peer = Peer { tls: https, ..Peer::default() };
+    let proxy = connection::proxies(&servers);
+    let peer = Peer { tls: https, proxy: proxy.clone(), ..Peer::default() };
     let mut runner = StepRunner::new(peer, plan, line);
     // The runner has recorded the failure.
     let mut keys = Vec::new();
@@ -64,6 +70,7 @@ pub(super) async fn check(
         name: instance.name.clone(),
         url: instance.url.to_string(),
         kind: format!("{:?}", settings.registry_kind).to_lowercase(),
+        proxy,
         steps: runner.end(),
         keys,
     }

@@ -132,7 +132,9 @@ fn step_lines(whose: &str, steps: &Steps) -> String {
                 advice.cause, advice.fix
             ),
             // Other notes, such as that a certificate is valid for long, are left out.
-            StepOutcome::Passed(Some(note)) if step.name == StepName::Challenge => {
+            StepOutcome::Passed(Some(note))
+                if matches!(step.name, StepName::Challenge | StepName::Connect) =>
+            {
                 writeln!(text, "\n{whose}: {}", note.text())
             }
             _ => Ok(()),

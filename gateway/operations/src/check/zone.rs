@@ -46,18 +46,22 @@ pub struct ZoneCheck {
     pub name: String,
     /// The driver, as in Quay's configuration.
     pub driver: String,
+    /// The proxy that leads to it.
+    pub proxy: Option<String>,
     /// The steps.
     pub steps: Steps,
 }
 
-/// Checks one zone. If `each` is given, it is the timeout of each step.
+/// Checks one zone. The keys of blobs begin with `blobs`. If `each` is given, it is the timeout of each step.
 pub(super) async fn check(
     zone: &NamedZone,
+    blobs: &str,
     transport: &Transport,
     each: Option<Duration>,
     line: CheckLine,
 ) -> ZoneCheck {
-    let servers: Vec<_> = zone.store.endpoints().iter().map(Server::of).collect();
+    let servers: Vec<_> =
+        zone.store.endpoints().iter().map(|url| Server::of(url, &transport.proxies)).collect();
     let plan = [
         connection::plan(&servers),
         vec![StepName::Authenticate, StepName::Put, StepName::Head, StepName::Range, StepName::ReadBack],
@@ -65,8 +69,14 @@ pub(super) async fn check(
     .concat();
     let mut runner = StepRunner::new(peer(zone, &servers), plan, line);
     // The runner has recorded the failure.
-    let _ = steps(&mut runner, zone, &servers, transport, &Bounds::of(&transport.timeouts, each)).await;
-    ZoneCheck { name: zone.name.clone(), driver: zone.store.driver().to_owned(), steps: runner.end() }
+    let bounds = Bounds::of(&transport.timeouts, each);
+    let _ = steps(&mut runner, (zone, blobs), &servers, transport, &bounds).await;
+    ZoneCheck {
+        name: zone.name.clone(),
+        driver: zone.store.driver().to_owned(),
+        proxy: connection::proxies(&servers),
+        steps: runner.end(),
+    }
 }
 
 fn peer(zone: &NamedZone, servers: &[Server]) -> Peer {
@@ -76,12 +86,13 @@ fn peer(zone: &NamedZone, servers: &[Server]) -> Peer {
         driver: Some(zone.store.driver().to_owned()),
         bucket: bucket.map(|(key, name)| format!("{key} `{name}`")),
         tls: servers.iter().all(|server| server.server_name.is_some()),
+        proxy: connection::proxies(servers),
     }
 }
 
 async fn steps(
     runner: &mut StepRunner,
-    zone: &NamedZone,
+    (zone, blobs): (&NamedZone, &str),
     servers: &[Server],
     transport: &Transport,
     bounds: &Bounds,
@@ -102,7 +113,25 @@ async fn steps(
     runner.step(StepName::Put, bounds.write, async { plain(store.put(&key, &source).await) }).await?;
     runner.step(StepName::Head, bounds.read, head(&store, &key)).await?;
     runner.step(StepName::Range, bounds.read, read(&store, &key, Some(PART))).await?;
-    runner.step(StepName::ReadBack, bounds.read, read(&store, &key, None)).await
+    runner
+        .step(StepName::ReadBack, bounds.read * 2, async {
+            read(&store, &key, None).await?;
+            Ok(((), no_blob(&store, blobs, bounds.read).await))
+        })
+        .await
+}
+
+/// A warning if no blob lies in the zone. If the store does not say, within `bound`, there is none.
+async fn no_blob(store: &Arc<dyn Store>, blobs: &str, bound: Duration) -> Option<StepNote> {
+    let mut listed = store.list(blobs);
+    match tokio::time::timeout(bound, listed.try_next()).await {
+        Ok(Ok(None)) => Some(StepNote::Warning(
+            "no blob lies below its `storage_path`: this is right only for a new registry or zone; else correct \
+             `storage_path`, which must be the same as the registry's"
+                .to_owned(),
+        )),
+        Ok(Ok(Some(_)) | Err(_)) | Err(_) => None,
+    }
 }
 
 fn unusable(reason: String) -> StepError {

@@ -68,10 +68,11 @@ fn mirror(plan: &Plan<'_>, registry: &RegistryName) -> ClientFile {
         undo: "remove this file and the *.crt that it names. The next pull is as before.".to_owned(),
         more,
     };
+    let scheme = if plan.registry_is_plain { "http" } else { "https" };
     let host_ca = plan.ca.map(|_| CA);
     let all: Vec<_> = host_ca.into_iter().chain(plan.registry_ca.map(|_| REGISTRY_CA)).collect();
     let text = format!(
-        "{}\nserver = \"https://{registry}\"\n{}\n[host.\"https://{gateway}\"]\ncapabilities = [\"pull\", \
+        "{}\nserver = \"{scheme}://{registry}\"\n{}\n[host.\"https://{gateway}\"]\ncapabilities = [\"pull\", \
          \"resolve\"]\n{}# containerd 2.1 and later; earlier ones ignore it.\ndial_timeout = \"{DIAL_TIMEOUT}\"\n",
         comment.text(),
         trust(&all),

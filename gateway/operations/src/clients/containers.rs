@@ -99,6 +99,14 @@ fn drop_in(plan: &Plan<'_>, registry: &RegistryName, tool: Tool) -> ClientFile {
              other settings to this file."
         ),
     ));
+    let mut insecure = "";
+    if plan.registry_is_plain {
+        insecure = "insecure = true\n";
+        more.push((
+            "HTTP",
+            format!("{registry} itself speaks plain HTTP, hence insecure. The gateway is not concerned."),
+        ));
+    }
     if plan.ca.is_none() {
         more.push(("Trust", SYSTEM_ROOTS.to_owned()));
     }
@@ -120,7 +128,7 @@ fn drop_in(plan: &Plan<'_>, registry: &RegistryName, tool: Tool) -> ClientFile {
         more,
     };
     let text = format!(
-        "{}\n[[registry]]\nprefix = \"{registry}\"\nlocation = \"{registry}\"\n\n[[registry.mirror]]\nlocation = \
+        "{}\n[[registry]]\nprefix = \"{registry}\"\nlocation = \"{registry}\"\n{insecure}\n[[registry.mirror]]\nlocation = \
          \"{gateway}\"\n",
         comment.text()
     );

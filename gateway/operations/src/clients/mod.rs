@@ -8,6 +8,7 @@ mod comment;
 mod containerd;
 mod containers;
 mod docker;
+mod earlier;
 mod openshift;
 mod pull_secret;
 mod registry_name;
@@ -16,6 +17,7 @@ mod write;
 
 use std::fmt::Write as _;
 
+pub use earlier::earlier_entries;
 pub(crate) use openshift::config_map;
 pub use registry_name::{RegistryName, RegistryNameError};
 pub use trusted_ca::TrustedCa;
@@ -54,6 +56,8 @@ pub struct Setup {
     pub gateway: RegistryName,
     /// The registry's own name. `None` if it is not known; then the gateway is no mirror.
     pub registry: Option<RegistryName>,
+    /// Whether the registry itself speaks plain HTTP.
+    pub registry_is_plain: bool,
     /// What clients must trust to trust the gateway. `None` for the roots of their system.
     pub ca: Option<TrustedCa>,
     /// What clients must trust to trust the registry itself. `None` for what they trust already.
@@ -150,6 +154,7 @@ struct Plan<'a> {
     mirrored: Option<&'a RegistryName>,
     /// The registry, mirrored or not.
     registry: Option<&'a RegistryName>,
+    registry_is_plain: bool,
     /// Whether images may be named after the gateway.
     by_name: bool,
     ca: Option<&'a TrustedCa>,
@@ -177,6 +182,7 @@ impl<'a> Plan<'a> {
             gateway: &setup.gateway,
             mirrored,
             registry,
+            registry_is_plain: setup.registry_is_plain,
             by_name: setup.role != Some(Role::Mirror),
             ca: setup.ca.as_ref(),
             registry_ca: setup.registry_ca.as_ref(),

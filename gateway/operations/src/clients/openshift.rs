@@ -36,7 +36,14 @@ pub(super) fn configuration(plan: &Plan<'_>) -> Configuration {
         files.push(digest_mirror_set(plan, registry));
         files.push(tag_mirror_set(plan, registry));
     }
-    Configuration { next: next(plan, &files), files }
+    let mut next = next(plan, &files);
+    if let Some(registry) = plan.mirrored.filter(|_| plan.registry_is_plain) {
+        next.push(format!(
+            "# {registry} itself speaks plain HTTP: it must be in spec.registrySources.insecureRegistries"
+        ));
+        next.push(format!("# of {IMAGE_CONFIG}, or nodes cannot fall back to it."));
+    }
+    Configuration { next, files }
 }
 
 /// The key of a registry in the ConfigMap: a key cannot have a colon.

@@ -18,6 +18,7 @@ fn setup() -> Setup {
         gateway: name("edge.example.com:8443"),
         registry: Some(name("quay.example.com")),
         ca: Some(TrustedCa::of_pem(CA)),
+        registry_is_plain: false,
         registry_ca: None,
         role: None,
     }
@@ -122,6 +123,24 @@ fn podman_and_its_kin_get_a_mirror_and_the_ca() {
         let name = Setup { role: Some(Role::Name), ..setup() };
         assert_eq!(paths(client, &name), ["/etc/containers/certs.d/edge.example.com:8443/ca.crt"]);
     }
+}
+
+#[test]
+fn a_registry_without_tls_is_dialled_without_and_the_gateway_is_not() {
+    let plain = Setup { registry_is_plain: true, ..setup() };
+    let drop_in =
+        toml(&file(Client::Podman, &plain, "/etc/containers/registries.conf.d/999-quay-gateway.conf"));
+    let expected = json!({ "registry": [{
+        "prefix": "quay.example.com", "location": "quay.example.com", "insecure": true,
+        "mirror": [{ "location": "edge.example.com:8443" }],
+    }]});
+    assert_eq!(drop_in, expected);
+    let hosts =
+        toml(&file(Client::Containerd, &plain, "/etc/containerd/certs.d/quay.example.com/hosts.toml"));
+    assert_eq!(hosts["server"], "http://quay.example.com");
+    assert!(hosts["host"]["https://edge.example.com:8443"].is_object());
+    let next = Configuration::of(Client::Openshift, &plain).expect("files").next_text();
+    assert!(next.contains("quay.example.com itself speaks plain HTTP"), "{next}");
 }
 
 #[test]

@@ -1,7 +1,6 @@
 //! The certificates that clients must trust.
 
-use std::fs::File;
-use std::io::{ErrorKind, Read as _};
+use std::io::ErrorKind;
 use std::path::Path;
 
 use anyhow::{Context as _, bail, ensure};
@@ -35,21 +34,15 @@ impl TrustedCa {
     /// cannot be used. No error repeats a part of the file.
     pub fn read(file: &Path) -> anyhow::Result<Self> {
         let shown = file.display();
-        let mut bytes = Vec::new();
-        File::open(file)
-            .and_then(|opened| opened.take(FILE_MAX + 1).read_to_end(&mut bytes))
-            .with_context(|| format!("cannot read the CA {shown}"))?;
-        ensure!(
-            bytes.len() as u64 <= FILE_MAX,
-            "{shown} has more than {} KiB: name a file with only the CA's certificate",
-            FILE_MAX >> 10
-        );
+        let bytes = pem_file::read_at_most(file, FILE_MAX).with_context(|| {
+            format!("cannot read the CA {shown}: it must be a file with only the CA's certificate")
+        })?;
         ensure!(
             !has_private_key(&bytes),
             "{shown} holds a private key, which must not reach a client: name a file with only the CA's certificate"
         );
         // The bytes that were read, because a pipe gives them only once.
-        let certificates = usable(roots_of(bytes), file)?;
+        let certificates = usable(roots_of(bytes.to_vec()), file)?;
         Self::of(&certificates).with_context(|| {
             format!("{shown} holds no certificate: name the CA's certificate, in PEM (BEGIN CERTIFICATE)")
         })
@@ -80,8 +73,7 @@ impl TrustedCa {
             roots(&file).with_context(|| format!("cannot read certificates from {}", file.display()))?;
         let chain = usable(read, &file)?;
         let Some(last) = chain.last() else { return Ok(None) };
-        let signed_itself = x509_parser::parse_x509_certificate(last)
-            .is_ok_and(|(_, parsed)| parsed.issuer().as_raw() == parsed.subject().as_raw());
+        let signed_itself = CertificateFacts::of(last).is_ok_and(|facts| facts.is_self_issued());
         Ok(signed_itself.then(|| Self { pem: pem_file::chain_to_pem(std::slice::from_ref(last)) }))
     }
 

@@ -50,13 +50,17 @@ fn redirect(to: &str) -> Option<String> {
 }
 
 fn client(address: &str) -> RegistryClient {
+    client_with(address, "")
+}
+
+fn client_with(address: &str, more: &str) -> RegistryClient {
     certificates::install_provider();
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("gateway.yaml");
     let yaml = format!(
-        "registry: {{url: 'http://{address}', server_name: '{address}', redirects_to: [127.0.0.1]}}\n\
+        "registry: {{url: 'http://{address}', server_name: '{address}', redirects_to: [127.0.0.1, store.test]}}\n\
          limits: {{registry_connections: 1}}\n\
-         zones: {{a: [LocalStorage, {{storage_path: /a}}]}}\n"
+         zones: {{a: [LocalStorage, {{storage_path: /a}}]}}\n{more}"
     );
     std::fs::write(&file, yaml).expect("writes");
     let settings = config::load_with(&file, std::iter::empty()).expect("is read");
@@ -132,5 +136,36 @@ async fn errors_name_the_fault_and_whether_to_retry() {
         let error = fetched(&client(&registry)).await.expect_err(expected);
         assert!(error.to_string().contains(expected), "{error}");
         assert_eq!((error.fault(), error.may_retry()), (fault, retry), "{error}");
+    }
+}
+
+/// The registry is on loopback, which is never reached through a proxy. The store has a name that only the proxy knows.
+#[tokio::test]
+async fn redirects_are_followed_through_the_proxy() {
+    let (proxy, mut at_proxy) = server(|path| match path {
+        "http://store.test/good" => says("200 OK", "", "bytes"),
+        "http://store.test/login" => says("407 Proxy Authentication Required", "", ""),
+        _ => says("503 Service Unavailable", "X-Squid-Error: ERR_DNS_FAIL 0\r\n", ""),
+    })
+    .await;
+    let proxied = |to: &'static str| {
+        let more = format!("proxy: {{url: 'http://user:hunter2@{proxy}'}}\n");
+        async move {
+            let (registry, _asked) = server(move |_| redirect(to)).await;
+            fetched(&client_with(&registry, &more)).await
+        }
+    };
+    let (bytes, _) = proxied("http://store.test/good").await.expect("a blob");
+    assert_eq!(bytes, b"bytes");
+    let asked = at_proxy.recv().await.expect("the proxy was asked").to_lowercase();
+    assert!(asked.contains("host: store.test") && asked.contains("proxy-authorization: basic "), "{asked}");
+    assert!(!asked.contains("bearer"), "{asked}");
+    for (to, why) in [
+        ("http://store.test/login", "refuses the gateway's credentials (407)"),
+        ("http://store.test/away", "opens no connection to store.test (it answers 503)"),
+        ("http://169.254.169.254/latest/", "Refused(NotNamed)"),
+    ] {
+        let refused = format!("{:?}", proxied(to).await.expect_err(to));
+        assert!(refused.contains(why) && !refused.contains("hunter2"), "{to}: {refused}");
     }
 }

@@ -3,38 +3,18 @@
 //! The registry decides who may read. It does not decide to which machines the gateway connects: the registry may be
 //! deceived itself, and services inside the cluster's networks are not meant for clients. A host name is judged by the
 //! addresses to which the gateway then connects, so it cannot resolve to another address between the check and the
-//! connection.
+//! connection. Behind a proxy, it is the proxy that resolves the name: then only the name is judged here, and the proxy's
+//! own rules decide about addresses.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 
+use backends::{is_metadata_address, is_metadata_name};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use url::{Host, Url};
 
 use config::{Patterns, Settings};
-
-/// Host names of the clouds' metadata services, which give credentials to everybody.
-const METADATA_NAMES: [&str; 7] = [
-    "instance-data",
-    "instance-data.ec2.internal",
-    "metadata",
-    "metadata.goog",
-    "metadata.google.internal",
-    "metadata.packet.net",
-    "metadata.tencentyun.com",
-];
-
-/// IPv4 addresses of metadata services that are not link-local: Alibaba's, Oracle's and Azure's.
-const METADATA_V4: [Ipv4Addr; 3] =
-    [Ipv4Addr::new(100, 100, 100, 200), Ipv4Addr::new(192, 0, 0, 192), Ipv4Addr::new(168, 63, 129, 16)];
-
-/// IPv6 addresses of metadata services: Amazon's, Google's and Oracle's.
-const METADATA_V6: [Ipv6Addr; 3] = [
-    Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254),
-    Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254),
-    Ipv6Addr::new(0xfd00, 0xc1, 0, 0, 0, 0, 0xa9fe, 0xa9fe),
-];
 
 /// Why a redirect is not followed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -116,7 +96,7 @@ impl Guard {
     pub(super) fn url(&self, url: &Url) -> Result<(), Refusal> {
         let host = url.host().ok_or(Refusal::NoHost)?;
         let name = plain(&host);
-        if METADATA_NAMES.contains(&&*name) {
+        if is_metadata_name(&name) {
             return Err(Refusal::Metadata);
         }
         let named = self.named.as_ref().is_none_or(|named| named.names(&name));
@@ -137,7 +117,7 @@ impl Guard {
     }
 
     fn one_address(&self, name: &str, ip: IpAddr, port: Port) -> Result<(), Refusal> {
-        if is_metadata(ip) {
+        if is_metadata_address(ip) {
             return Err(Refusal::Metadata);
         }
         if !is_host(ip) {
@@ -194,13 +174,6 @@ fn embedded(ip: IpAddr) -> Vec<IpAddr> {
         [0x2002, ..] => vec![v4([2, 3, 4, 5])],
         [0, 0, 0, 0, 0, 0, high, _] if high != 0 => vec![last],
         _ => Vec::new(),
-    }
-}
-
-fn is_metadata(ip: IpAddr) -> bool {
-    match ip {
-        IpAddr::V4(ip) => ip.is_link_local() || METADATA_V4.contains(&ip),
-        IpAddr::V6(ip) => ip.is_unicast_link_local() || METADATA_V6.contains(&ip),
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use backends::name_request;
+use backends::proxy::{ProxyFault, ProxyRules, Route};
 use config::Settings;
 use http::header::{ACCEPT_ENCODING, LOCATION};
 use http::{HeaderMap, HeaderValue, StatusCode};
@@ -23,6 +24,9 @@ pub struct RedirectClient {
     guard: Arc<Guard>,
     /// One client for each kind of port, because their resolvers return different addresses.
     clients: Arc<HashMap<Port, reqwest::Client>>,
+    /// For hosts behind a proxy. It connects only to proxies.
+    proxied: Option<reqwest::Client>,
+    proxies: Arc<ProxyRules>,
     first_byte: Duration,
     redirects_max: usize,
 }
@@ -69,21 +73,28 @@ impl RedirectClient {
     /// The TLS policy cannot be used.
     pub fn new(tls: &Arc<rustls::ClientConfig>, settings: &Settings) -> Result<Self, reqwest::Error> {
         let (guard, timeouts) = (Arc::new(Guard::new(settings)), &settings.timeouts);
-        let client = |port| {
-            let client = reqwest::Client::builder()
+        let client = || {
+            reqwest::Client::builder()
                 .tls_backend_preconfigured((**tls).clone())
                 .http1_only()
                 .redirect(reqwest::redirect::Policy::none())
-                .no_proxy()
-                .dns_resolver(Resolver { guard: Arc::clone(&guard), port })
                 .connect_timeout(timeouts.zone_connect)
                 .read_timeout(timeouts.zone_stall)
                 .pool_max_idle_per_host(POOL_IDLE_CONNECTIONS_MAX)
-                .build()?;
-            Ok((port, client))
+        };
+        let direct = |port| {
+            let resolver = Resolver { guard: Arc::clone(&guard), port };
+            Ok((port, client().no_proxy().dns_resolver(resolver).build()?))
+        };
+        let proxies = Arc::clone(&settings.proxies);
+        let proxied = match proxies.is_empty() {
+            true => None,
+            false => Some(proxies.applied_to(client()).build()?),
         };
         Ok(Self {
-            clients: Arc::new(guard.ports().map(client).collect::<Result<_, reqwest::Error>>()?),
+            proxied,
+            proxies,
+            clients: Arc::new(guard.ports().map(direct).collect::<Result<_, reqwest::Error>>()?),
             guard,
             first_byte: timeouts.zone_first_byte,
             redirects_max: settings.limits.redirects,
@@ -116,22 +127,38 @@ impl RedirectClient {
 
     async fn ask(&self, url: &Url) -> Result<reqwest::Response, StoreError> {
         self.guard.url(url)?;
-        let client = self.clients.get(&self.guard.port(url)).ok_or(Refusal::NoHost)?;
+        let route = Route::new(&self.proxies, url);
+        let client = match (self.proxies.of(url), &self.proxied) {
+            (Some(_), Some(proxied)) => proxied,
+            _ => self.clients.get(&self.guard.port(url)).ok_or(Refusal::NoHost)?,
+        };
         let mut headers = HeaderMap::from_iter([(ACCEPT_ENCODING, HeaderValue::from_static("identity"))]);
         // Headers that a signed URL does not sign may be added.
         name_request(&mut headers);
         let request = client.get(url.clone()).headers(headers).send();
         match tokio::time::timeout(self.first_byte, request).await {
-            Ok(Ok(response)) => Ok(response),
-            Ok(Err(error)) => Err(failed(error.without_url())),
-            Err(_) => Err(StoreError::Late(self.first_byte)),
+            Ok(Ok(response)) => match route.answered_itself(response.status(), response.headers()) {
+                Some(fault) => Err(StoreError::Connection(fault.to_string())),
+                None => Ok(response),
+            },
+            Ok(Err(error)) => {
+                let fault = route.fault(&error);
+                Err(failed(fault, error.without_url()))
+            }
+            Err(_) => Err(match route.behind() {
+                Some(fault) => {
+                    let seconds = self.first_byte.as_secs();
+                    StoreError::Connection(format!("{fault}: no answer within {seconds} s"))
+                }
+                None => StoreError::Late(self.first_byte),
+            }),
         }
     }
 }
 
 /// An error with all its causes. If the resolver refused the place, returns that refusal.
-fn failed(error: reqwest::Error) -> StoreError {
-    let mut text = error.to_string();
+fn failed(fault: Option<ProxyFault>, error: reqwest::Error) -> StoreError {
+    let mut text = fault.map_or_else(|| error.to_string(), |fault| format!("{fault}: {error}"));
     let mut cause = error.source();
     while let Some(next) = cause {
         if let Some(refusal) = next.downcast_ref::<Refusal>() {

@@ -4,6 +4,7 @@
 mod error;
 mod page;
 mod scope;
+mod token_servers;
 mod tokens;
 
 use std::sync::Arc;
@@ -69,7 +70,7 @@ impl Reader {
         let Some(account) = settings.account.clone() else { return Ok(None) };
         Ok(Some(Self {
             client: client.within(ANSWER_BOUND),
-            tokens: Tokens::new(client, Some(account), tls)?,
+            tokens: Tokens::new(client, Some(account), tls, &settings.proxies)?,
             registry,
             kind: settings.registry_kind,
             manifest_max: usize::try_from(settings.limits.manifest.as_u64()).unwrap_or(usize::MAX),

@@ -4,8 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use anyhow::{Context as _, bail, ensure};
-use backends::{Resolver, Secret};
+use anyhow::{Context as _, bail};
+use backends::Secret;
+use backends::proxy::ProxyRules;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
@@ -17,6 +18,7 @@ use tokio::time::Instant;
 use url::Url;
 
 use super::scope::{Scope, together};
+use super::token_servers::TokenServers;
 use crate::Bearer;
 use crate::answer::{describe, read_body};
 use crate::client::RegistryClient;
@@ -67,9 +69,7 @@ enum Challenge {
 pub struct Tokens {
     client: RegistryClient,
     account: Option<Account>,
-    /// The client for token servers other than the registry.
-    web: reqwest::Client,
-    resolver: Resolver,
+    token_servers: TokenServers,
     held: Cache<Scope, Held>,
     /// Locked during a login.
     login: Arc<Mutex<Login>>,
@@ -132,17 +132,11 @@ impl Tokens {
         client: &RegistryClient,
         account: Option<Account>,
         tls: &rustls::ClientConfig,
+        proxies: &Arc<ProxyRules>,
     ) -> anyhow::Result<Self> {
-        let resolver = Resolver::default();
-        let web = reqwest::Client::builder()
-            .dns_resolver(resolver.clone())
-            .tls_backend_preconfigured(tls.clone())
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .timeout(LOGIN_BOUND)
-            .build()?;
+        let token_servers = TokenServers::new(tls, proxies, LOGIN_BOUND)?;
         let held = Cache::builder().max_capacity(HELD_MAX).build();
-        Ok(Self { client: client.within(LOGIN_BOUND), account, web, resolver, held, login: Arc::default() })
+        Ok(Self { client: client.within(LOGIN_BOUND), account, token_servers, held, login: Arc::default() })
     }
 
     /// These tokens, together with those that others of the same account at the same registry hold. If its last login was
@@ -342,29 +336,9 @@ impl Tokens {
     }
 
     async fn at_token_server(&self, url: &Url, headers: HeaderMap) -> anyhow::Result<TokenAnswer> {
-        let host = url.host_str().unwrap_or_default().to_owned();
-        let local =
-            matches!(url.host(), Some(url::Host::Ipv4(ip)) if ip.is_loopback()) || host == "localhost";
-        ensure!(
-            url.scheme() == "https" || headers.is_empty() || local,
-            "the registry sends clients to http://{host} for tokens, without TLS: the password is not sent there; \
-             give that token server a certificate"
-        );
-        let failed = |error: reqwest::Error| {
-            anyhow::Error::new(error.without_url()).context(format!("the token server {host} gives no token"))
-        };
-        self.resolver.expect(url);
-        let mut answer = self.web.get(url.clone()).headers(headers).send().await.map_err(failed)?;
-        if answer.status() != StatusCode::OK {
-            return Err(self.refused(answer.status(), &answer.status().to_string()));
-        }
-        let mut body = Vec::new();
-        while let Some(piece) = answer.chunk().await.map_err(failed)? {
-            ensure!(
-                body.len() + piece.len() <= ANSWER_MAX,
-                "the answer of the token server {host} is too long"
-            );
-            body.extend_from_slice(&piece);
+        let (status, body) = self.token_servers.get(url, headers, ANSWER_MAX).await?;
+        if status != StatusCode::OK {
+            return Err(self.refused(status, &status.to_string()));
         }
         understood(&body, "the token server's answer cannot be parsed")
     }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use backends::proxy::{Duplex, Proxy, ProxyFault, tunnel};
 use backends::{dial, shun};
 use http::Uri;
 use hyper_util::client::legacy::connect::{Connected, Connection};
@@ -26,6 +27,8 @@ pub(super) struct Connect {
     pub(super) port: u16,
     /// `None` for plain HTTP.
     pub(super) tls: Option<(TlsConnector, ServerName<'static>)>,
+    /// The proxy that leads to it, and the TLS policy for the proxy itself.
+    pub(super) proxy: Option<(Arc<Proxy>, Arc<rustls::ClientConfig>)>,
     pub(super) timeout: Duration,
 }
 
@@ -47,6 +50,14 @@ impl tower_service::Service<Uri> for Connect {
 impl Connect {
     async fn stream(&self) -> io::Result<Stream> {
         let until = Instant::now() + self.timeout;
+        if let Some((proxy, tls)) = &self.proxy {
+            let late = |_| {
+                let why = format!("no connection in time through the proxy {proxy}");
+                io::Error::new(io::ErrorKind::TimedOut, why)
+            };
+            let line = timeout_at(until, self.through(proxy, tls)).await.map_err(late)??;
+            return Ok(Stream::new(Line::Tunnel(line)));
+        }
         let late = |_| io::Error::new(io::ErrorKind::TimedOut, "no connection in time");
         // TCP keep-alive is on: nothing is sent for minutes while the registry assembles a blob after an
         // upload's last request.
@@ -60,6 +71,22 @@ impl Connect {
             shun(&self.host, self.port, peer.ip());
         }
         connected.map(|stream| Stream::new(Line::Tls(Box::new(stream))))
+    }
+
+    /// Connects through a proxy. Plain HTTP goes through a tunnel too: the proxy must neither change the path, nor
+    /// resolve the registry's own name, which the request's `Host` has.
+    async fn through(&self, proxy: &Proxy, tls: &Arc<rustls::ClientConfig>) -> io::Result<Box<dyn Duplex>> {
+        let tcp = dial(proxy.host(), proxy.port()).await.map_err(|error| {
+            let fault = ProxyFault::Unreachable(proxy.to_string());
+            io::Error::new(error.kind(), format!("{fault}: {error}"))
+        })?;
+        let line = tunnel(tcp, proxy, (&self.host, self.port), tls).await?;
+        let Some((connector, name)) = &self.tls else { return Ok(line) };
+        let connected = connector.connect(name.clone(), line).await;
+        connected.map(|stream| Box::new(stream) as Box<dyn Duplex>).map_err(|error| {
+            let fault = ProxyFault::Behind(proxy.to_string());
+            io::Error::new(error.kind(), format!("{fault}: {error}"))
+        })
     }
 }
 
@@ -77,6 +104,8 @@ pub(super) struct Stream {
 enum Line {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
+    /// Through a proxy, with or without TLS.
+    Tunnel(Box<dyn Duplex>),
 }
 
 impl Stream {
@@ -108,6 +137,7 @@ macro_rules! each {
         match &mut $self.line {
             Line::Plain($stream) => $call,
             Line::Tls($stream) => $call,
+            Line::Tunnel($stream) => $call,
         }
     };
 }

@@ -216,8 +216,8 @@ mod tests {
         for status in ["200 OK", "201 Created", "302 Found", "403 Forbidden", "500 Internal Server Error"] {
             let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
             let port = listener.local_addr().expect("an address").port();
-            let connect =
-                Connect { host: "127.0.0.1".into(), port, tls: None, timeout: Duration::from_secs(60) };
+            let (host, timeout) = ("127.0.0.1".into(), Duration::from_secs(60));
+            let connect = Connect { host, port, tls: None, proxy: None, timeout };
             let client = Client::builder(TokioExecutor::new()).build(connect);
             let body = stream::iter([Ok(Bytes::from_static(b"first"))]).chain(stream::pending());
             let request = Request::put("http://registry.test/v1/_ping").body(()).expect("a request");

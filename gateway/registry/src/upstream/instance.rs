@@ -16,6 +16,7 @@ use super::breaker::{Breaker, Change, Evidence};
 use super::choice::{View, far, worse};
 use super::connect::Connect;
 use super::{StoreState, StoreUse};
+use backends::proxy::ProxyRules;
 use config::Settings;
 use gateway_http::Body;
 
@@ -94,9 +95,14 @@ pub struct InstanceState {
 impl Instance {
     /// # Errors
     /// A name cannot be part of a certificate.
-    pub(super) fn new(origin: &Origin, tls: &rustls::ClientConfig) -> anyhow::Result<Self> {
+    pub(super) fn new(
+        origin: &Origin,
+        proxies: &ProxyRules,
+        tls: &rustls::ClientConfig,
+    ) -> anyhow::Result<Self> {
         let Origin { instance, home, connect_timeout } = origin;
         let url = &instance.url;
+        let proxy = proxies.of(url).map(|proxy| (Arc::clone(proxy), Arc::new(tls.clone())));
         let tls = match url.scheme() {
             "https" => {
                 // Only HTTP/1.1 is offered: Quay closes a connection after one request, and its rate limits
@@ -111,6 +117,7 @@ impl Instance {
             host: url.host_str().unwrap_or_default().trim_matches(['[', ']']).into(),
             port: url.port_or_known_default().unwrap_or(443),
             tls,
+            proxy,
             timeout: *connect_timeout,
         };
         let client = Client::builder(TokioExecutor::new())
@@ -273,8 +280,8 @@ mod tests {
             .expect("versions")
             .with_root_certificates(rustls::RootCertStore::empty())
             .with_no_client_auth();
-        Instance::new(&Origin { instance: config, home: true, connect_timeout: Duration::from_secs(1) }, &tls)
-            .expect("a plain one")
+        let origin = Origin { instance: config, home: true, connect_timeout: Duration::from_secs(1) };
+        Instance::new(&origin, &ProxyRules::default(), &tls).expect("a plain one")
     }
 
     #[tokio::test(start_paused = true)]

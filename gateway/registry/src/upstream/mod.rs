@@ -112,7 +112,7 @@ impl Upstream {
     /// # Errors
     /// A name in the settings cannot be part of a request or a certificate.
     pub fn new(settings: &Settings, tls: &rustls::ClientConfig) -> anyhow::Result<Self> {
-        let instance = |origin: &Origin| Instance::new(origin, tls).map(Arc::new);
+        let instance = |origin: &Origin| Instance::new(origin, &settings.proxies, tls).map(Arc::new);
         let instances = Origin::all(settings).map(|origin| instance(&origin));
         let limits = &settings.limits;
         let pool = |key, slots| Pool::new(key, slots, limits.requests);
@@ -143,7 +143,7 @@ impl Upstream {
         let instance = |origin: Origin| {
             let same = self.instances.iter().find(|instance| same_tls && instance.origin == origin);
             same.map_or_else(
-                || Instance::new(&origin, tls).map(Arc::new),
+                || Instance::new(&origin, &settings.proxies, tls).map(Arc::new),
                 |instance| Ok(Arc::clone(instance)),
             )
         };

@@ -114,6 +114,13 @@ fn by_code(step: StepName, peer: &Peer, code: &str) -> Option<Advice> {
 
 /// The advice for a message of a driver that knows more than the server's code.
 fn by_words(step: StepName, message: &str) -> Option<Advice> {
+    if message.contains(": the proxy ") {
+        return Some(Advice::new(
+            "the proxy did not pass the request on: the store was not asked",
+            "check the proxy and its log, and correct `proxy`; if no proxy is meant to lead to this store, name its host \
+             in `proxy.no_proxy` (or in NO_PROXY)",
+        ));
+    }
     if message.contains("because of Object Lock") {
         return Some(Advice::new(
             "the bucket has Object Lock with a default retention, so it refuses an object without a checksum, and \

@@ -9,11 +9,16 @@ use rustls::{CertificateError, InvalidMessage};
 use super::*;
 
 fn zone(driver: &str) -> Peer {
-    Peer { driver: Some(driver.to_owned()), bucket: Some("bucket `blobs`".to_owned()), tls: true }
+    Peer {
+        driver: Some(driver.to_owned()),
+        bucket: Some("bucket `blobs`".to_owned()),
+        tls: true,
+        proxy: None,
+    }
 }
 
 fn registry() -> Peer {
-    Peer { driver: None, bucket: None, tls: true }
+    Peer { driver: None, bucket: None, tls: true, proxy: None }
 }
 
 fn of_code(step: StepName, driver: &str, kind: Kind, code: &str) -> Advice {
