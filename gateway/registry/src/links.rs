@@ -120,7 +120,7 @@ mod tests {
         ] {
             for content_type in TYPES {
                 assert_eq!(
-                    linked(content_type, &image(&[layer.clone()])),
+                    linked(content_type, &image(std::slice::from_ref(&layer))),
                     Some(vec![digest("config")]),
                     "{layer}"
                 );

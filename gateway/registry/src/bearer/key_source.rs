@@ -83,8 +83,8 @@ impl KeySource {
         Ok((kept.set, age))
     }
 
-    fn keep(&self, set: String, now: SystemTime) -> anyhow::Result<()> {
-        let fetched = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    fn keep(&self, set: String, fetched: SystemTime) -> anyhow::Result<()> {
+        let fetched = fetched.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let kept = Kept { registry: self.registry.clone(), fetched, set };
         Ok(atomic_file::write(&self.file, &serde_json::to_vec(&kept)?, atomic_file::PRIVATE)?)
     }
@@ -96,10 +96,11 @@ impl KeySource {
     }
 
     async fn written(&self, verifier: &TokenVerifier) {
-        let Some((set, _)) = verifier.json() else { return };
+        let Some((set, age)) = verifier.json() else { return };
+        let fetched = SystemTime::now().checked_sub(age).unwrap_or(UNIX_EPOCH);
         let source =
             Self { path: self.path.clone(), file: self.file.clone(), registry: self.registry.clone() };
-        let written = tokio::task::spawn_blocking(move || source.keep(set, SystemTime::now())).await;
+        let written = tokio::task::spawn_blocking(move || source.keep(set, fetched)).await;
         let failed = match &written {
             Ok(Ok(())) => None,
             Ok(Err(error)) => Some(error as &dyn Display),
