@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use backends::Secret;
 use percent_encoding::percent_decode_str;
-use postgres_connection::{Address, Database, Mode};
+use postgres_connection::{Address, Database, InvalidUrl, Mode};
 use serde::Deserialize;
 
 use super::quay::RawValue;
@@ -23,6 +23,8 @@ pub(super) enum QuayDatabaseError {
     ClientCertificate,
     #[error("DB_URI {0}")]
     Uri(#[from] UriError),
+    #[error(transparent)]
+    Database(#[from] InvalidUrl),
 }
 
 /// Why a `DB_URI` cannot be used.
@@ -88,7 +90,7 @@ pub(super) fn from_quay_config(
     };
     let sslmode_missing = arguments.sslmode.is_none();
     Ok(QuayDatabaseSettings {
-        database: Database::at(&address, mode),
+        database: Database::at(&address, mode)?,
         root: arguments.sslrootcert,
         sslmode_missing,
     })

@@ -1,12 +1,17 @@
 #![doc = include_str!("../README.md")]
 
-mod connect;
-mod database;
+mod address;
+#[cfg(feature = "driver")]
+mod driver;
 mod error;
-mod shared_connection;
+#[cfg(not(feature = "driver"))]
+mod no_driver;
+mod purpose;
 
-pub use database::{Address, Database, InvalidUrl, Mode};
+pub use address::{Address, InvalidUrl, Mode};
+#[cfg(feature = "driver")]
+pub use driver::{Client, Database, Error, Row, SharedConnection, ToSql, Type};
 pub use error::PostgresError;
-pub use shared_connection::{Parameter, Purpose, SharedConnection};
-pub use tokio_postgres::types::Type;
-pub use tokio_postgres::{Client, Error, Row};
+#[cfg(not(feature = "driver"))]
+pub use no_driver::{Client, Database, Error, Row, SharedConnection, ToSql, Type};
+pub use purpose::{Parameter, Purpose};

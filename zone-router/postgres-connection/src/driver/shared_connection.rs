@@ -1,27 +1,25 @@
 //! One connection to the database, made again whenever it breaks.
 
-use std::fmt;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use backends::Backoff;
 use futures_util::FutureExt as _;
 use rustls::ClientConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Mutex, Notify, watch};
 use tokio::time::timeout;
-use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{AsyncMessage, Client, Connection, Row};
 use tokio_postgres_rustls::MakeRustlsConnect;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::PostgresError;
 use super::connect::connect;
-use super::database::{CONNECT_TIMEOUT, Database};
-use super::error::{breaks, gave_way};
+use super::database::Database;
+use super::failures::{breaks, gave_way};
+use crate::PostgresError;
+use crate::purpose::{CONNECT_TIMEOUT, Parameter, Purpose};
 
 /// How long a statement waits for a connection.
 const CONNECTION_WAIT: Duration = Duration::from_secs(3);
@@ -39,36 +37,6 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The pauses before a statement is retried that was aborted in favour of another transaction.
 const ABORTED_RETRY: Backoff = Backoff { base: Duration::from_millis(20), max: Duration::from_millis(20) };
-
-/// A parameter and its type, so that a statement needs one round trip.
-pub type Parameter<'a> = (&'a (dyn ToSql + Sync), Type);
-
-/// What a connection is used for.
-#[async_trait]
-pub trait Purpose: fmt::Debug + Send + Sync + 'static {
-    /// The name of the database in the log, such as `the journal's database`.
-    fn name(&self) -> &'static str;
-
-    /// How long [`Purpose::prepare`] may take. After 5 s, statements fail with the error that the connection is
-    /// not ready yet.
-    fn prepare_timeout(&self) -> Duration {
-        CONNECT_TIMEOUT
-    }
-
-    /// Prepares a new connection, before any statement runs on it.
-    ///
-    /// # Errors
-    /// The database is not in the required state. The connection is then closed and made again.
-    async fn prepare(&self, _database: &Database, _client: &Client) -> Result<(), PostgresError> {
-        Ok(())
-    }
-
-    /// A connection is ready. Notifications that were sent while there was none are lost.
-    fn connected(&self) {}
-
-    /// A notification arrived on a channel that [`Purpose::prepare`] listens on.
-    fn notified(&self, _channel: &str, _payload: &str) {}
-}
 
 /// The state of a connection.
 #[derive(Debug, Clone)]

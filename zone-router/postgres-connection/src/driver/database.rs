@@ -7,8 +7,8 @@ use backends::Secret;
 use tokio_postgres::Config;
 use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
 
-/// How long one address may take to connect, and how long the handshake may take after that.
-pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+use crate::address::{Address, InvalidUrl, Mode};
+use crate::purpose::CONNECT_TIMEOUT;
 
 /// TCP keepalive: the idle time before the first probe, the number of probes, and the time between them.
 const KEEPALIVE: (Duration, u32, Duration) = (Duration::from_secs(10), 3, Duration::from_secs(3));
@@ -16,53 +16,8 @@ const KEEPALIVE: (Duration, u32, Duration) = (Duration::from_secs(10), 3, Durati
 /// If sent bytes are not acknowledged for this long, the connection breaks.
 const UNACKNOWLEDGED: Duration = Duration::from_secs(15);
 
-/// The form of a database's URL.
-const EXPECTED: &str = "expected is postgres://user:password@host:port/database?sslmode=verify-full (or \
-    sslmode=disable), special characters in user and password percent-encoded";
-
 /// The default port.
 pub(super) const PORT: u16 = 5432;
-
-/// Where a database is, and the login.
-#[derive(Debug)]
-pub struct Address<'a> {
-    /// A name or an IP address, without brackets.
-    pub host: &'a str,
-    /// `None` for 5432.
-    pub port: Option<u16>,
-    /// The role.
-    pub user: &'a str,
-    /// Its password, if it has one.
-    pub password: Option<&'a Secret>,
-    /// The database's name.
-    pub database: &'a str,
-}
-
-/// Whether the connection is encrypted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mode {
-    /// TLS; the certificate's chain and name are verified.
-    Verified,
-    /// No TLS.
-    Plain,
-}
-
-/// Why a database's URL is not accepted. Contains no part of the URL.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum InvalidUrl {
-    /// It is not of the expected form.
-    #[error("{EXPECTED}")]
-    Malformed,
-    /// Its `sslmode` is neither `verify-full` nor `disable`.
-    #[error(
-        "of sslmode there are `verify-full`, the default, and `disable`: the others would send the password to \
-         whoever answers"
-    )]
-    SslMode,
-    /// It demands TLS on a Unix socket.
-    #[error("a Unix socket has no TLS: use sslmode=disable")]
-    SocketTls,
-}
 
 /// A PostgreSQL database. Neither its `Debug` nor its `Display` shows the password.
 #[derive(Clone)]
@@ -111,15 +66,17 @@ impl Database {
     }
 
     /// From its parts, none of them percent-encoded.
-    #[must_use]
-    pub fn at(address: &Address<'_>, mode: Mode) -> Self {
+    ///
+    /// # Errors
+    /// Only a build without the driver has one.
+    pub fn at(address: &Address<'_>, mode: Mode) -> Result<Self, InvalidUrl> {
         let mut config = Config::new();
         config.host(address.host).user(address.user).dbname(address.database);
         config.port(address.port.unwrap_or(PORT));
         if let Some(password) = address.password {
             config.password(password.reveal());
         }
-        Self::finished(config, mode == Mode::Verified)
+        Ok(Self::finished(config, mode == Mode::Verified))
     }
 
     fn finished(mut config: Config, verified: bool) -> Self {
