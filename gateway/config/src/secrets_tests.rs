@@ -35,7 +35,7 @@ const SHAPES: [&str; 18] = [
 
 /// Keys that hold no secret and are shown. Every other key counts as secret, and so does a new key until it is
 /// added here.
-const PLAIN: [&str; 22] = [
+const PLAIN: [&str; 23] = [
     "access_log.to",
     "admin.hosts",
     "ca",

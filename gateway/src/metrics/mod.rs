@@ -12,6 +12,7 @@ mod pools;
 mod reloads;
 mod scrape;
 mod sources;
+mod sweeps;
 mod text;
 mod timings;
 mod tokens;
@@ -20,7 +21,6 @@ mod zones;
 use std::hash::Hash;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
 use prometheus_client::encoding::EncodeLabelSet;
@@ -36,6 +36,7 @@ pub(crate) use self::exposition::Exposition;
 use self::reloads::Reloads;
 pub(crate) use self::scrape::Scrape;
 pub(crate) use self::sources::{Source, Sources};
+use self::sweeps::Sweeps;
 pub(crate) use self::timings::Timings;
 
 /// The beginning of every name.
@@ -65,10 +66,7 @@ pub(crate) struct Metrics {
     journal_refuses: AtomicBool,
     usable: Family<ZoneLabels, Gauge>,
     reloads: Reloads,
-    sweep_finished: Gauge,
-    sweep_manifests: Counter,
-    sweep_jobs: Counter,
-    sweep_skipped: Counter,
+    sweeps: Sweeps,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -171,22 +169,7 @@ impl Metrics {
         let usable = Family::default();
         registry.register("zone_usable", "Whether a zone's configuration can be used", usable.clone());
         let reloads = Reloads::register(&mut registry);
-        let [sweep_manifests, sweep_jobs, sweep_skipped] = [(); 3].map(|()| Counter::default());
-        let sweep_finished = Gauge::default();
-        let help = "When the sweep last came to its end, in seconds since 1970; 0 before the first";
-        registry.register("sweep_finished_timestamp_seconds", help, sweep_finished.clone());
-        registry.register(
-            "sweep_manifests",
-            "Manifests that the sweep has looked at",
-            sweep_manifests.clone(),
-        );
-        registry.register(
-            "sweep_jobs",
-            "Copies that the sweep has queued or found queued",
-            sweep_jobs.clone(),
-        );
-        let help = "Lists and manifests that the sweep could not read; the next round tries again";
-        registry.register("sweep_skipped", help, sweep_skipped.clone());
+        let sweeps = Sweeps::register(&mut registry);
         let metrics = Self {
             registry,
             requests,
@@ -205,10 +188,7 @@ impl Metrics {
             journal_refuses: AtomicBool::new(false),
             usable,
             reloads,
-            sweep_finished,
-            sweep_manifests,
-            sweep_jobs,
-            sweep_skipped,
+            sweeps,
         };
         metrics.set_zones(zones);
         metrics
@@ -306,17 +286,9 @@ impl Metrics {
         self.pushes_not_queued.get()
     }
 
-    pub(crate) fn swept(&self, at: SystemTime) {
-        self.sweep_finished.set(reloads::seconds(at));
-    }
-
-    pub(crate) fn swept_manifest(&self, jobs: u64) {
-        self.sweep_manifests.inc();
-        self.sweep_jobs.inc_by(jobs);
-    }
-
-    pub(crate) fn sweep_skipped(&self) {
-        self.sweep_skipped.inc();
+    /// What is counted about the sweep.
+    pub(crate) fn sweeps(&self) -> &Sweeps {
+        &self.sweeps
     }
 
     /// All metrics in the OpenMetrics text form.

@@ -101,7 +101,7 @@ impl Sweep {
                     self.position.end(SystemTime::now());
                     progress.ended(None);
                     wait = self.position.wait(SystemTime::now(), every);
-                    self.gateway.metrics.swept(SystemTime::now());
+                    self.gateway.metrics.sweeps().finished(SystemTime::now());
                     let Tally { repositories, manifests, jobs, skipped } = self.position.tally;
                     let took_s = began.elapsed().as_secs();
                     tracing::info!(repositories, manifests, jobs, skipped, took_s, "sweep finished");
@@ -229,7 +229,7 @@ impl Sweep {
         let jobs = (wanted.len() * targets.len()) as u64;
         self.position.tally.manifests += 1;
         self.position.tally.jobs += jobs;
-        self.gateway.metrics.swept_manifest(jobs);
+        self.gateway.metrics.sweeps().manifest(jobs);
         if self.blobs.len() >= BLOBS_MAX {
             self.blobs.clear();
         }
@@ -262,7 +262,7 @@ impl Sweep {
     fn skip(&mut self, repository: &str, error: &ReadError) {
         tracing::debug!(repository, %error, "skipped by the sweep");
         self.position.tally.skipped += 1;
-        self.gateway.metrics.sweep_skipped();
+        self.gateway.metrics.sweeps().skipped();
     }
 
     async fn repositories(&mut self, at: Option<&PathAndQuery>) -> Result<Page, ReadError> {

@@ -11,7 +11,7 @@ use replication::{Limits, LimitsByZone, Verify, Window};
 
 use super::shown::{Shown as _, size};
 use crate::{
-    AccessLogSettings, AccessLogTarget, AdminSettings, AuthSettings, CacheSettings, Instance,
+    AccessLogSettings, AccessLogTarget, Account, AdminSettings, AuthSettings, CacheSettings, Instance,
     JournalSettings, NamedZone, OtlpSettings, Placements, ReplicationSettings, Settings, TlsSettings,
     TokenKeys, TokenSettings,
 };
@@ -111,19 +111,13 @@ pub(super) fn values(settings: &Settings) -> BTreeMap<String, ConfigValue> {
     values.add("registry.config.SERVER_HOSTNAME", registry_hostname);
     add_tls(&mut values, tls);
     values.add("state_dir", state_dir.display());
-    match journal {
-        JournalSettings::Sqlite => values.add("journal", "sqlite"),
-        JournalSettings::Postgres(database) => values.add_database("journal", database),
-    }
+    add_journal(&mut values, journal);
     values.add("registry.kind", format!("{registry_kind:?}").to_lowercase());
     add_instances(&mut values, instances);
     values.add_some("registry.redirects_to", redirects_to.as_ref());
     values.add_list("registry.forward_headers", Some(forward_headers));
     values.add("registry.config.MAXIMUM_LAYER_SIZE", size(*layer_max));
-    if let Some(account) = account {
-        values.add("registry.account.username", &account.username);
-        values.add_secret("registry.account.password_file", account.password.clone());
-    }
+    add_account(&mut values, account.as_ref());
     add_auth(&mut values, auth);
     add_proxies(&mut values, proxies);
     values.add_list("ca", ca_files.iter().map(|file| file.display()));
@@ -131,26 +125,31 @@ pub(super) fn values(settings: &Settings) -> BTreeMap<String, ConfigValue> {
     add_zones(&mut values, zones);
     add_routing(&mut values, routing);
     values.add_list("registry.config.DISTRIBUTED_STORAGE_DEFAULT_LOCATIONS", targets);
-    let verify = match verify {
-        Verify::Size => "size",
-        Verify::Deep => "deep",
-    };
-    values.add("replication.verify", verify);
+    values.add("replication.verify", shown_verify(*verify));
     add_copy_limits(&mut values, copy_limits);
     add_replication(&mut values, replication);
     add_cache(&mut values, cache);
     add_admin(&mut values, admin);
-    if let Some(access_log) = access_log {
-        add_access_log(&mut values, access_log);
-    }
-    if let Some(otlp) = otlp {
-        add_otlp(&mut values, otlp);
-    }
+    add_access_log(&mut values, access_log.as_ref());
+    add_otlp(&mut values, otlp.as_ref());
     values.add_list("trusted_proxies", trusted_proxies);
     values.add("proxy_protocol", proxy_protocol);
     values.add_group("limits", limits.shown());
     values.add_group("timeouts", timeouts.shown());
     values.0
+}
+
+fn add_journal(values: &mut Values, journal: &JournalSettings) {
+    match journal {
+        JournalSettings::Sqlite => values.add("journal", "sqlite"),
+        JournalSettings::Postgres(database) => values.add_database("journal", database),
+    }
+}
+
+fn add_account(values: &mut Values, account: Option<&Account>) {
+    let Some(Account { username, password }) = account else { return };
+    values.add("registry.account.username", username);
+    values.add_secret("registry.account.password_file", password.clone());
 }
 
 fn add_cache(values: &mut Values, cache: &CacheSettings) {
@@ -198,8 +197,8 @@ fn add_auth(values: &mut Values, auth: &AuthSettings) {
     }
 }
 
-fn add_access_log(values: &mut Values, access_log: &AccessLogSettings) {
-    let AccessLogSettings { format, to } = access_log;
+fn add_access_log(values: &mut Values, access_log: Option<&AccessLogSettings>) {
+    let Some(AccessLogSettings { format, to }) = access_log else { return };
     values.add("access_log.format", format!("{format:?}").to_lowercase());
     match to {
         AccessLogTarget::Stdout => values.add("access_log.to", "stdout"),
@@ -207,8 +206,8 @@ fn add_access_log(values: &mut Values, access_log: &AccessLogSettings) {
     }
 }
 
-fn add_otlp(values: &mut Values, otlp: &OtlpSettings) {
-    let OtlpSettings { endpoint, headers, sample } = otlp;
+fn add_otlp(values: &mut Values, otlp: Option<&OtlpSettings>) {
+    let Some(OtlpSettings { endpoint, headers, sample }) = otlp else { return };
     values.add("tracing.otlp.endpoint", endpoint);
     let lines: Vec<_> = headers.iter().map(|(name, value)| format!("{name}: {}", value.reveal())).collect();
     values.add_secret("tracing.otlp.headers_file", Secret::new(lines.join("\n")));
@@ -313,4 +312,11 @@ fn add_replication(values: &mut Values, replication: &ReplicationSettings) {
     }
     values.add("replication.fetch_max", size(*fetch_max));
     values.add_group("replication.sweep", sweep.shown());
+}
+
+fn shown_verify(verify: Verify) -> &'static str {
+    match verify {
+        Verify::Size => "size",
+        Verify::Deep => "deep",
+    }
 }

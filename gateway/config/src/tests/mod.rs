@@ -11,6 +11,7 @@ mod instances;
 mod logs;
 mod proxy;
 mod replication;
+mod tls;
 
 const QUAY: &str = r"
 SERVER_HOSTNAME: quay.example.com
@@ -217,30 +218,6 @@ fn an_error_names_its_line() {
         ("registry:\n  url: https://x\n  config: nowhere.yaml\n", "gateway.yaml:3: cannot read nowhere.yaml"),
         ("registry: {url: 'https://x'}\n", "the registry's own name is not known"),
         ("registry: {url: 'https://x', server_name: x}\n", "no zone is known"),
-        (
-            &format!("{GATEWAY}tls:\n  certificate: quay.yaml\n"),
-            "gateway.yaml:3: tls.certificate without tls.key",
-        ),
-        (
-            &format!("{GATEWAY}tls:\n  more:\n    - {{certificate: quay.yaml, key: quay.yaml}}\n"),
-            "gateway.yaml:4: tls.more without tls.certificate",
-        ),
-        (
-            &format!(
-                "{GATEWAY}tls:\n  certificate: quay.yaml\n  key: quay.yaml\n  more:\n    - {{certificate: quay.yaml, key: quay.yaml}}\n"
-            ),
-            "quay.yaml is named twice",
-        ),
-        (
-            &format!(
-                "{GATEWAY}tls:\n  certificate: quay.yaml\n  key: quay.yaml\n  more: [{{key: quay.yaml}}]\n"
-            ),
-            "gateway.yaml:5: tls.more: an entry has no certificate",
-        ),
-        (
-            &format!("{GATEWAY}tls: {{client_ca: nowhere.pem}}\n"),
-            "tls.client_ca: there is no file nowhere.pem",
-        ),
         (&format!("{GATEWAY}ca: nowhere.pem\n"), "gateway.yaml:2: ca: there is no file nowhere.pem"),
         (&format!("{GATEWAY}hostname: https://x\n"), "gateway.yaml:2: hostname: must be a host name"),
         (

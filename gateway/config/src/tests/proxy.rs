@@ -31,7 +31,7 @@ fn the_environment_counts_only_if_the_file_says_so() {
     {
         assert_eq!(through(&settings, direct), None, "{direct}");
     }
-    let printed = crate::summary(&settings);
+    let printed = crate::Summary::of(&settings).to_string();
     for line in [
         "proxy for http          http://plain.example.com:3128",
         "proxy for https         http://secure.example.com:3129, with credentials",
@@ -57,7 +57,7 @@ fn one_proxy_for_both_schemes_with_credentials_of_a_file() {
         assert_eq!(through(&settings, url).as_deref(), Some("https://proxy.example.com"), "{url}");
     }
     assert_eq!(through(&settings, "https://a.corp:9000/"), None);
-    assert!(!format!("{settings:?}{}", crate::summary(&settings)).contains("hunter2"));
+    assert!(!format!("{settings:?}{}", crate::Summary::of(&settings)).contains("hunter2"));
     fs::write(folder.0.path().join("login"), "hunter2\n").expect("writes");
     let refused = folder.load(&[]).expect_err("no colon").to_string();
     assert!(refused.contains("must contain `user:password`") && !refused.contains("hunter2"), "{refused}");
