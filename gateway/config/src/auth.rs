@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use backends::Digest;
 use serde::Deserialize;
 
 use super::ConfigError;
@@ -11,6 +12,7 @@ use super::file::{ConfigFile, RegistryKind, TokenKeysEntry};
 use super::files::existing;
 use super::located::Located;
 use super::quay::{QuayFile, QuayKeys};
+use super::roots;
 
 /// The longest `auth.freshness`: for so long, Quay itself caches that a blob is in a repository
 /// (`data/cache/impl.py`).
@@ -64,7 +66,12 @@ pub enum TokenKeys {
         life_max: Duration,
     },
     /// In distribution's own file: certificates in PEM, or a set of JSON web keys.
-    InFile(PathBuf),
+    InFile {
+        /// The file.
+        file: PathBuf,
+        /// Changes with its contents.
+        contents: Digest,
+    },
 }
 
 /// # Errors
@@ -102,6 +109,7 @@ fn in_file(path: &Path, given: &Located<TokenKeysEntry>) -> Result<TokenSettings
             "registry.token_keys: set file, issuer and service, as in auth.token of the registry's own file";
         return Err(ConfigError::new(path, given.line, why));
     };
-    let keys = TokenKeys::InFile(existing(path, "registry.token_keys.file", file)?);
+    let file = existing(path, "registry.token_keys.file", file)?;
+    let keys = TokenKeys::InFile { contents: roots::contents(std::slice::from_ref(&file)), file };
     Ok(TokenSettings { issuer: issuer.clone(), audience: service.clone(), keys })
 }

@@ -67,6 +67,7 @@ pub(super) fn files_read(path: &Path, file: &ConfigFile, ca_files: &[PathBuf]) -
         value(&file.registry.config),
         value(&file.registry.account.password_file),
         value(&file.admin.token_file),
+        file.registry.token_keys.as_ref().and_then(|keys| value(&keys.value.file)),
         url_file(&file.journal),
         url_file(&file.replication.database),
     ];

@@ -26,9 +26,8 @@ pub(super) struct Tokens {
 pub(super) fn first(settings: &Settings) -> anyhow::Result<(Permissions, Tokens)> {
     let mut permissions = Permissions::new(memories(settings), KeyedHash::new()?);
     let tokens = tokens(settings, permissions.hash().clone())?;
-    if tokens.verifier.is_some() {
-        permissions.open_links(&settings.state_dir);
-    }
+    // Even if no tokens are verified: removals of this run must not be forgotten by the next one.
+    permissions.open_links(&settings.state_dir, &registry_name(settings));
     Ok((permissions, tokens))
 }
 
@@ -49,13 +48,16 @@ pub(super) fn next_permissions(running: &Gateway, settings: &Settings) -> Arc<Pe
 /// The file of keys cannot be used.
 pub(super) fn next_tokens(running: &Gateway, settings: &Settings) -> anyhow::Result<Tokens> {
     let before = &running.settings;
-    // A file may have other keys now.
-    let is_file =
-        settings.auth.tokens.as_ref().is_some_and(|tokens| matches!(tokens.keys, TokenKeys::InFile(_)));
-    if !is_file && settings.auth.tokens == before.auth.tokens && is_same_registry(before, settings) {
+    if settings.auth.tokens == before.auth.tokens && is_same_registry(before, settings) {
         return Ok(Tokens { verifier: running.tokens.clone(), keys: running.token_keys.clone() });
     }
     tokens(settings, running.permissions.hash().clone())
+}
+
+/// What tells this registry from every other.
+fn registry_name(settings: &Settings) -> String {
+    let urls = settings.instances.iter().map(|instance| instance.url.as_str());
+    std::iter::once(settings.registry_hostname.as_str()).chain(urls).collect::<Vec<_>>().join(" ")
 }
 
 fn is_same_registry(before: &Settings, after: &Settings) -> bool {
@@ -78,7 +80,7 @@ fn tokens(settings: &Settings, hash: KeyedHash) -> anyhow::Result<Tokens> {
     };
     let life_max = match keys {
         TokenKeys::OfQuay { life_max } => life_max,
-        TokenKeys::InFile(file) => {
+        TokenKeys::InFile { file, .. } => {
             let rules = Rules { form: Form::Distribution, issuer, audience, life_max: Duration::MAX };
             let place = || format!("registry.token_keys: {}", file.display());
             let keys = KeySet::parse_file(&std::fs::read(&file).with_context(place)?).with_context(place)?;
@@ -86,8 +88,7 @@ fn tokens(settings: &Settings, hash: KeyedHash) -> anyhow::Result<Tokens> {
             return Ok(Tokens { verifier: Some(Arc::new(verifier)), keys: None });
         }
     };
-    let urls = settings.instances.iter().map(|instance| instance.url.as_str());
-    let registry = std::iter::once(audience.as_str()).chain(urls).collect::<Vec<_>>().join(" ");
+    let registry = format!("{issuer} {}", registry_name(settings));
     let keys = KeySource::new(&issuer, registry, &settings.state_dir);
     let verifier = TokenVerifier::new(Rules { form: Form::Quay, issuer, audience, life_max }, hash);
     keys.load(&verifier);

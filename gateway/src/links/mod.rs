@@ -37,7 +37,7 @@ pub(crate) struct Links {
     removals: Removals,
     freshness: Duration,
     /// Links on disk, for the next start. The lock keeps its changes in the order in which they count.
-    store: Option<Arc<Mutex<LinkStore>>>,
+    store: Option<Mutex<LinkStore>>,
 }
 
 impl Links {
@@ -48,18 +48,11 @@ impl Links {
         Self { links, removals: Removals::new(), freshness, store: None }
     }
 
-    /// No links yet, for another registry. Those on disk are removed.
-    #[must_use]
-    pub(crate) fn of_another_registry(&self, entries: u64, freshness: Duration) -> Self {
-        self.forget_all();
-        Self { store: self.store.clone(), ..Self::new(entries, freshness) }
-    }
-
     /// Opens the links in `state_dir`, and takes those that are still fresh. They count only if the last run ended
-    /// cleanly, because only then every removal is on disk. It reads files, so it may block.
+    /// cleanly and had the same `registry`, because only then every removal is on disk. It reads files, so it may block.
     /// Returns the headers of [`Links::close`].
-    pub(crate) fn open(&mut self, state_dir: &Path) -> Option<HeaderMap> {
-        let opened = LinkStore::open(state_dir, self.freshness);
+    pub(crate) fn open(&mut self, state_dir: &Path, registry: &str) -> Option<HeaderMap> {
+        let opened = LinkStore::open(state_dir, registry, self.freshness);
         let (store, last) = match opened {
             Ok(opened) => opened,
             Err(error) => {
@@ -67,7 +60,7 @@ impl Links {
                 return None;
             }
         };
-        self.store = Some(Arc::new(Mutex::new(store)));
+        self.store = Some(Mutex::new(store));
         let last = last?;
         for stored in last.links {
             if let Some(asked) = Instant::now().checked_sub(stored.age) {

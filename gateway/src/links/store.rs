@@ -1,6 +1,6 @@
 //! Links on disk, in an SQLite file that one thread writes.
 //!
-//! Requests never wait for it. What it cannot take is left out; if that is a removal, all links are removed.
+//! Requests never wait for it. What it cannot take is left out; if that is a removal, the next start begins without links.
 
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -18,8 +18,8 @@ use rusqlite::{Connection, params};
 /// The file in `state_dir`.
 const FILE: &str = "links.sqlite";
 
-/// The version of the table. A file of another version is emptied.
-const VERSION: i64 = 1;
+/// The version of the tables. A file of another version is emptied.
+const VERSION: i64 = 2;
 
 /// Changes that wait for the thread.
 const QUEUE_MAX: usize = 4096;
@@ -50,7 +50,10 @@ const SCHEMA: &str = "
         PRIMARY KEY (repository, digest)
     ) WITHOUT ROWID;
     CREATE INDEX IF NOT EXISTS links_confirmed ON links (confirmed);
-    CREATE TABLE IF NOT EXISTS ended (headers TEXT NOT NULL); -- of blobs, as a list of names and values
+    CREATE TABLE IF NOT EXISTS ended (
+        registry TEXT NOT NULL,
+        headers TEXT NOT NULL -- of blobs, as a list of names and values
+    );
 ";
 
 /// The handle of the thread that writes the file.
@@ -101,12 +104,21 @@ enum Change {
 
 impl LinkStore {
     /// Opens the file, and starts its thread. Returns the links that were confirmed less than `freshness` ago, if the
-    /// last run ended cleanly.
-    pub(super) fn open(state_dir: &Path, freshness: Duration) -> anyhow::Result<(Self, Option<LastRun>)> {
-        let (db, last) = open(&state_dir.join(FILE), freshness, SystemTime::now())?;
+    /// last run ended cleanly and had the same registry.
+    pub(super) fn open(
+        state_dir: &Path,
+        registry: &str,
+        freshness: Duration,
+    ) -> anyhow::Result<(Self, Option<LastRun>)> {
+        let (db, last) = open(&state_dir.join(FILE), registry, freshness, SystemTime::now())?;
         let (changes, received) = sync_channel(QUEUE_MAX);
         let (queued, lost) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
-        let writer = Writer { db, queued: Arc::clone(&queued), lost: Arc::clone(&lost) };
+        let writer = Writer {
+            db,
+            registry: registry.to_owned(),
+            queued: Arc::clone(&queued),
+            lost: Arc::clone(&lost),
+        };
         let thread = std::thread::Builder::new().name("links".into()).spawn(move || writer.run(&received))?;
         Ok((Self { changes, queued, lost, writer: Mutex::new(Some(thread)) }, last))
     }
@@ -154,6 +166,7 @@ impl LinkStore {
 /// The thread's own.
 struct Writer {
     db: Connection,
+    registry: String,
     queued: Arc<AtomicUsize>,
     lost: Arc<AtomicBool>,
 }
@@ -166,11 +179,12 @@ impl Writer {
             let closes = matches!(batch.last(), Some(Change::Close(_)));
             let links: usize = batch.iter().map(Change::links).sum();
             self.queued.fetch_sub(links, Ordering::Relaxed);
-            match self.write(&batch, !failed, commits % CLEAN_EVERY == 0) {
+            // A removal that was not queued may be one of a link that is written only now.
+            let complete = !failed && !self.lost.load(Ordering::SeqCst);
+            match self.write(&batch, complete, commits % CLEAN_EVERY == 0) {
                 Ok(()) => {}
                 Err(error) => {
                     // What was not written may be a removal.
-                    self.lost.store(true, Ordering::SeqCst);
                     if !std::mem::replace(&mut failed, true) {
                         tracing::warn!(%error, "links of blobs and repositories cannot be written: the next start begins without them");
                     }
@@ -184,19 +198,15 @@ impl Writer {
 
     fn write(&mut self, batch: &[Change], complete: bool, clean_up_too: bool) -> rusqlite::Result<()> {
         let write = self.db.transaction()?;
-        let lost = self.lost.swap(false, Ordering::SeqCst);
         for change in batch {
             change.write(&write)?;
-        }
-        if lost {
-            write.execute("DELETE FROM links", [])?;
         }
         if clean_up_too {
             clean_up(&write, milliseconds(SystemTime::now()))?;
         }
         if let (Some(Change::Close(headers)), true) = (batch.last(), complete) {
             let headers = serde_json::to_string(headers).unwrap_or_default();
-            write.execute("INSERT INTO ended VALUES (?1)", [headers])?;
+            write.execute("INSERT INTO ended VALUES (?1, ?2)", [&self.registry, &headers])?;
         }
         write.commit()
     }
@@ -264,8 +274,14 @@ fn clean_up(db: &Connection, now: i64) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// Opens the file, and removes its mark of a clean end.
-fn open(path: &Path, freshness: Duration, now: SystemTime) -> anyhow::Result<(Connection, Option<LastRun>)> {
+/// Opens the file, and removes its mark of a clean end. Without the mark of this registry, all links are removed: a removal
+/// may not have been written.
+fn open(
+    path: &Path,
+    registry: &str,
+    freshness: Duration,
+    now: SystemTime,
+) -> anyhow::Result<(Connection, Option<LastRun>)> {
     // SQLite gives its log the same mode.
     OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
     let mut db = Connection::open(path)?;
@@ -279,12 +295,15 @@ fn open(path: &Path, freshness: Duration, now: SystemTime) -> anyhow::Result<(Co
         begin.pragma_update(None, "user_version", VERSION)?;
     }
     begin.execute_batch(SCHEMA)?;
-    let headers: Option<String> = begin.query_row("SELECT max(headers) FROM ended", [], |row| row.get(0))?;
+    let sql = "SELECT max(headers) FROM ended WHERE registry = ?1";
+    let headers: Option<String> = begin.query_row(sql, [registry], |row| row.get(0))?;
+    let headers = headers.and_then(|headers| serde_json::from_str(&headers).ok());
     begin.execute("DELETE FROM ended", [])?;
+    if headers.is_none() {
+        begin.execute("DELETE FROM links", [])?;
+    }
     begin.commit()?;
-    let Some(headers) = headers.and_then(|headers| serde_json::from_str(&headers).ok()) else {
-        return Ok((db, None));
-    };
+    let Some(headers) = headers else { return Ok((db, None)) };
     let links = fresh(&db, freshness, milliseconds(now))?;
     Ok((db, Some(LastRun { headers, links })))
 }

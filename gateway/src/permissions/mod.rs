@@ -120,7 +120,8 @@ impl Permissions {
     }
 
     /// Permissions with other bounds or of another registry, for a later configuration. None is remembered yet. The links
-    /// stay if the registry is the same; they keep their bounds.
+    /// stay if the registry is the same; they keep their bounds. Those of another registry are not kept on disk before the
+    /// next start.
     #[must_use]
     pub(crate) fn successor(&self, memories: Memories, same_registry: bool) -> Self {
         let Memories { permission, freshness, answer, .. } = memories;
@@ -130,10 +131,8 @@ impl Permissions {
             true => {
                 Self { links: Arc::clone(&self.links), blob_headers: Arc::clone(&self.blob_headers), ..new }
             }
-            false => {
-                let links = self.links.of_another_registry(memories.entries, freshness);
-                Self { links: Arc::new(links), ..new }
-            }
+            // Requests under way may still confirm links of the registry before, so the file stays theirs.
+            false => new,
         }
     }
 
@@ -142,10 +141,10 @@ impl Permissions {
         &self.hash
     }
 
-    /// Opens the links of the last run. It reads files, so it may block.
-    pub(crate) fn open_links(&mut self, state_dir: &Path) {
+    /// Opens the links of the last run with this registry. It reads files, so it may block.
+    pub(crate) fn open_links(&mut self, state_dir: &Path, registry: &str) {
         let Some(links) = Arc::get_mut(&mut self.links) else { return };
-        if let Some(headers) = links.open(state_dir) {
+        if let Some(headers) = links.open(state_dir, registry) {
             let latest = Some(self.shared.one(headers));
             *self.blob_headers.write() = BlobHeaders { latest, exact: false };
         }
@@ -179,7 +178,9 @@ impl Permissions {
         blobs: impl IntoIterator<Item = (Digest, Option<u64>)>,
         asked: Instant,
     ) {
-        self.links.confirm(repository, blobs, asked, || self.changes.is_unchanged(repository, asked));
+        // A change of everything that has not taken effect yet is on disk already.
+        let unchanged = || !self.changes.is_pending() && self.changes.is_unchanged(repository, asked);
+        self.links.confirm(repository, blobs, asked, unchanged);
     }
 
     /// Learns from an answer about a manifest which headers all answers of the registry have. `blob` are those that only

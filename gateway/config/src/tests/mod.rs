@@ -238,7 +238,7 @@ fn an_error_names_its_line() {
             "timeouts.permission: must not be more than 60s",
         ),
         (&format!("{GATEWAY}auth: {{freshness: 61s}}\n"), "auth.freshness: must not be more than 60s"),
-        (&format!("{GATEWAY}auth: {{verify_tokens: perhaps}}\n"), "gateway.yaml:2: expected boolean"),
+        (&format!("{GATEWAY}auth: {{verify_tokens: perhaps}}\n"), "gateway.yaml:2: expected true or false"),
         (&format!("{GATEWAY}timeouts: {{idle: 0s}}\n"), "timeouts.idle: must be at least 1s"),
         (&format!("{GATEWAY}timeouts: {{drain: soon}}\n"), "gateway.yaml:2:"),
         (&format!("{GATEWAY}limits: {{requests: 0}}\n"), "limits.requests: 0 is not between 1 and"),

@@ -3,13 +3,14 @@
 use super::*;
 
 const MINUTE: Duration = Duration::from_secs(60);
+const REGISTRY: &str = "quay.example.com";
 
 fn digest(text: &str) -> Digest {
     Digest::of(text.as_bytes())
 }
 
 fn kept(folder: &Path, later: Duration) -> Vec<String> {
-    let (_, last) = open(&folder.join(FILE), MINUTE, SystemTime::now() + later).expect("opens");
+    let (_, last) = open(&folder.join(FILE), REGISTRY, MINUTE, SystemTime::now() + later).expect("opens");
     let mut all: Vec<_> =
         last.unwrap_or_default().links.into_iter().map(|stored| stored.repository).collect();
     all.sort();
@@ -17,7 +18,7 @@ fn kept(folder: &Path, later: Duration) -> Vec<String> {
 }
 
 fn store(folder: &Path) -> LinkStore {
-    LinkStore::open(folder, MINUTE).expect("opens").0
+    LinkStore::open(folder, REGISTRY, MINUTE).expect("opens").0
 }
 
 fn confirm(store: &LinkStore, repository: &str) {
@@ -34,7 +35,7 @@ fn links_survive_a_clean_end_for_their_freshness() {
     };
     let close = |store: &LinkStore| store.close(vec![("vary".into(), "Accept".into())]);
     all(&close);
-    let (_, last) = open(&folder.path().join(FILE), MINUTE, SystemTime::now()).expect("opens");
+    let (_, last) = open(&folder.path().join(FILE), REGISTRY, MINUTE, SystemTime::now()).expect("opens");
     assert_eq!(last.map(|last| last.headers.len()), Some(1));
     all(&close);
     assert_eq!(kept(folder.path(), Duration::ZERO), ["o/a", "o/a"]);
@@ -42,7 +43,7 @@ fn links_survive_a_clean_end_for_their_freshness() {
     all(&close);
     assert!(kept(folder.path(), MINUTE + Duration::from_secs(1)).is_empty(), "too old");
     all(&close);
-    let past = open(&folder.path().join(FILE), MINUTE, UNIX_EPOCH).expect("opens").1;
+    let past = open(&folder.path().join(FILE), REGISTRY, MINUTE, UNIX_EPOCH).expect("opens").1;
     assert!(past.is_some_and(|past| past.links.is_empty()), "the clock was set back");
 }
 
@@ -55,10 +56,35 @@ fn without_a_clean_end_no_link_counts() {
     drop(first);
     thread.join().expect("it ends");
     assert!(kept(folder.path(), Duration::ZERO).is_empty());
-    let rows: i64 = Connection::open(folder.path().join(FILE))
-        .and_then(|db| db.query_row("SELECT count(*) FROM links", [], |row| row.get(0)))
-        .expect("a count");
-    assert_eq!(rows, 2, "what the registry last confirmed is known all the same");
+    // A later clean end must not bring back what may have been removed.
+    store(folder.path()).close(Headers::new());
+    assert!(kept(folder.path(), Duration::ZERO).is_empty());
+}
+
+#[test]
+fn links_of_another_registry_do_not_count() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let first = store(folder.path());
+    confirm(&first, "o/a");
+    first.close(Headers::new());
+    let other = LinkStore::open(folder.path(), "other.example.com", MINUTE).expect("opens");
+    assert!(other.1.is_none());
+    other.0.close(Headers::new());
+    assert!(kept(folder.path(), Duration::ZERO).is_empty());
+}
+
+/// A confirmation that was queued before the removal is written after it.
+#[test]
+fn a_removal_that_was_not_queued_is_not_undone_by_a_later_batch() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let first = store(folder.path());
+    first.lost.store(true, Ordering::SeqCst);
+    for _ in 0..=BATCH_MAX {
+        first.changes.send(Change::Forget("p/".into())).expect("a thread");
+    }
+    confirm(&first, "o/a");
+    first.close(Headers::new());
+    assert!(kept(folder.path(), Duration::ZERO).is_empty());
 }
 
 #[test]
@@ -86,7 +112,7 @@ fn a_file_that_cannot_be_read_is_an_error_and_another_version_is_emptied() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join(FILE);
     std::fs::write(&file, "not a database, and long enough to be no header of one").expect("writes");
-    assert!(LinkStore::open(folder.path(), MINUTE).is_err());
+    assert!(LinkStore::open(folder.path(), REGISTRY, MINUTE).is_err());
     std::fs::remove_file(&file).expect("removes");
     let first = store(folder.path());
     confirm(&first, "o/a");
