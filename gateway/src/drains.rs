@@ -16,6 +16,9 @@ const FILE: &str = "drained";
 #[derive(Debug)]
 pub(crate) struct DrainStates {
     file: PathBuf,
+    /// Held by a command while it writes the file. It is never locked on the executor.
+    command: Mutex<()>,
+    /// Locked only for moments.
     states: Mutex<States>,
 }
 
@@ -85,7 +88,7 @@ impl DrainStates {
         }
         let states = States { router, configured, drained };
         states.apply();
-        Ok(Self { file, states: Mutex::new(states) })
+        Ok(Self { file, command: Mutex::new(()), states: Mutex::new(states) })
     }
 
     /// Whether a zone is drained by command.
@@ -99,16 +102,10 @@ impl DrainStates {
     /// No zone has this name, it is the last zone that is read, or the file cannot be written. Nothing was
     /// changed.
     pub(crate) fn drain(&self, zone: &str) -> Result<(), DrainError> {
-        let mut states = self.lock();
-        states.find(zone)?;
-        let mut drained = states.drained.clone();
-        drained.insert(zone.to_owned());
-        if !any_read(states.router.zones(), &states.configured, &drained) {
-            return Err(DrainError::Last(zone.to_owned()));
-        }
+        let _one = self.command.lock();
+        let drained = self.lock().drained_with(zone)?;
         self.write(&drained)?;
-        states.drained = drained;
-        states.apply();
+        self.lock().take(drained);
         tracing::warn!(zone, "zone is drained: no reads until it is undrained, copies still arrive");
         Ok(())
     }
@@ -119,16 +116,12 @@ impl DrainStates {
     /// No zone has this name, the configuration drains it, or the file cannot be written. The zone is still
     /// drained.
     pub(crate) fn undrain(&self, zone: &str) -> Result<(), DrainError> {
-        let mut states = self.lock();
-        let id = states.find(zone)?;
-        let mut drained = states.drained.clone();
-        if !drained.remove(zone) && states.configured[id].drain {
-            return Err(DrainError::ByConfiguration(zone.to_owned()));
-        }
+        let _one = self.command.lock();
+        let drained = self.lock().drained_without(zone)?;
         self.write(&drained)?;
-        states.drained = drained;
-        states.apply();
-        if states.configured[id].drain {
+        let mut states = self.lock();
+        states.take(drained);
+        if states.is_configured(zone) {
             return Err(DrainError::StillByConfiguration(zone.to_owned()));
         }
         tracing::info!(zone, "zone is undrained: it is read again");
@@ -136,7 +129,7 @@ impl DrainStates {
     }
 
     /// Takes the zones and policies of a later configuration. `router` makes the router of these zones, with the policies
-    /// that it gets: those of the configuration, and the drains by command. No command comes between.
+    /// that it gets: those of the configuration, and the drains by command. A command that is being written counts in it soon.
     pub(crate) fn replace(
         &self,
         zones: &[Zone],
@@ -163,6 +156,35 @@ impl DrainStates {
 }
 
 impl States {
+    fn drained_with(&self, zone: &str) -> Result<BTreeSet<String>, DrainError> {
+        self.find(zone)?;
+        let mut drained = self.drained.clone();
+        drained.insert(zone.to_owned());
+        match any_read(self.router.zones(), &self.configured, &drained) {
+            true => Ok(drained),
+            false => Err(DrainError::Last(zone.to_owned())),
+        }
+    }
+
+    fn drained_without(&self, zone: &str) -> Result<BTreeSet<String>, DrainError> {
+        self.find(zone)?;
+        let mut drained = self.drained.clone();
+        match drained.remove(zone) || !self.is_configured(zone) {
+            true => Ok(drained),
+            false => Err(DrainError::ByConfiguration(zone.to_owned())),
+        }
+    }
+
+    /// Whether the configuration drains a zone.
+    fn is_configured(&self, zone: &str) -> bool {
+        self.router.find(zone).is_some_and(|id| self.configured[id].drain)
+    }
+
+    fn take(&mut self, drained: BTreeSet<String>) {
+        self.drained = drained;
+        self.apply();
+    }
+
     /// Sets the policies of the router.
     fn apply(&self) {
         let zones: Vec<_> = self.router.zones().cloned().collect();

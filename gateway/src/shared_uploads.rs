@@ -132,7 +132,12 @@ impl SharedUploads {
         let parameters: [Parameter<'_>; 2] = [(&repository, Type::TEXT), (&memory, Type::FLOAT8)];
         let rows = self.ask(READ, &parameters).await?;
         let row = rows.first()?;
-        Some(LatestUpload { instance: row.get(0), age: Duration::try_from_secs_f64(row.get(1)).ok()? })
+        let instance: String = row.get(0);
+        // Another replica wrote another one meanwhile. The next upload here is to be written again.
+        if self.written.get(repository).is_some_and(|written| *written != *instance) {
+            self.written.invalidate(repository);
+        }
+        Some(LatestUpload { instance, age: Duration::try_from_secs_f64(row.get(1)).ok()? })
     }
 
     /// Tells the other replicas which instance took an upload. Waits until it is written, but not long.
@@ -182,6 +187,7 @@ impl SharedUploads {
             }
             Err(_) => {
                 tracing::debug!(wait = ?WAIT, "an upload's instance is not shared: the database is slow");
+                self.connection.hang_up();
                 self.pause()
             }
         }

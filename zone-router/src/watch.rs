@@ -198,7 +198,11 @@ impl Watch {
                 }
                 // This comes before the events, because there may always be another event.
                 _ = tick.tick() => self.publish(&mut self.table.lock()),
-                Some(event) = inbox.recv() => self.take(&mut self.table.lock(), event),
+                Some(event) = inbox.recv() => match self.successor.get() {
+                    // The table was copied already.
+                    Some(_) => self.saw(event.zone, event.what),
+                    None => self.take(&mut self.table.lock(), event),
+                },
             }
         }
         // A successor records what was still to be recorded.

@@ -87,6 +87,9 @@ pub struct Settings {
     pub ca_files: Vec<PathBuf>,
     /// Changes with the contents of these files.
     pub ca_digest: Digest,
+    /// The digest of the roots that are trusted by the connections that are opened once: to the journal, to Quay's database
+    /// and Redis, and to the collector of traces.
+    pub opened_roots: Digest,
     /// Which requests to stores and to the registry go through a forward proxy.
     pub proxies: Arc<ProxyRules>,
     /// All zones: home first, then in the registry's order of preference.
@@ -218,6 +221,7 @@ pub(super) fn resolve(
     let cache = cache(path, &file, &state_dir)?;
     let admin = admin(path, &file.admin, std::iter::once(&hostname).chain(&more_hostnames))?;
     let trusted_proxies = trusted_proxies(path, file.trusted_proxies.as_ref())?;
+    let ca_digest = roots::contents(&ca_files);
     Ok(Settings {
         listen: file.listen.unwrap_or(LISTEN),
         hostname,
@@ -235,7 +239,8 @@ pub(super) fn resolve(
         registry_hostname,
         account: account(path, &file)?,
         files: files_read(path, &file, &ca_files),
-        ca_digest: roots::contents(&ca_files),
+        ca_digest,
+        opened_roots: ca_digest,
         ca_files,
         proxies,
         verify: file.replication.verify.into(),

@@ -2,10 +2,14 @@
 
 use http::StatusCode;
 use operations::config_diff::ConfigDiff;
+use tokio::sync::Semaphore;
 
 use super::answer::{Answer, json};
 use super::problem::Problem;
 use crate::Gateway;
+
+/// One configuration is read at a time, also for those who have left.
+static READS: Semaphore = Semaphore::const_new(1);
 
 /// Reads the configuration as a reload would, and compares it with the one that runs.
 pub(super) async fn config_diff(gateway: &Gateway) -> Answer {
@@ -13,7 +17,12 @@ pub(super) async fn config_diff(gateway: &Gateway) -> Answer {
         let detail = "the gateway was not started from a file";
         return Err(Problem::new(StatusCode::NOT_FOUND, "no_file", detail));
     };
-    match tokio::task::spawn_blocking(move || config::load(&file)).await {
+    let turn = READS.acquire().await;
+    let read = move || {
+        let _turn = turn;
+        config::load(&file)
+    };
+    match tokio::task::spawn_blocking(read).await {
         Ok(Ok(newer)) => json(&ConfigDiff::between(&gateway.settings, &newer)),
         Ok(Err(error)) => {
             let detail = format!("the configuration is refused: {error}");

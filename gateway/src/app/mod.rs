@@ -151,8 +151,13 @@ impl App {
             tracing::error!(pushes = pushes.len(), "cut: pushes whose copies may not be queued");
         }
         self.stop_copies.cancel();
-        if let Some(sweep) = self.reloader.take_sweep().await {
-            let _ = sweep.await;
+        let sweep = async {
+            if let Some(sweep) = self.reloader.take_sweep().await {
+                let _ = sweep.await;
+            }
+        };
+        if tokio::time::timeout(LANES_TIMEOUT, sweep).await.is_err() {
+            tracing::warn!("the sweep or a reload does not end: a disk may hang");
         }
         let fanout = current.load().fanout.clone();
         if tokio::time::timeout(LANES_TIMEOUT, fanout.stopped()).await.is_err() {

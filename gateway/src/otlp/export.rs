@@ -121,23 +121,24 @@ impl Export {
                     continue;
                 }
             }
-            if !stopping {
-                self.gather(&mut batch).await;
+            if !stopping && self.gather(&mut batch).await {
+                stopping = true;
+                self.spans.close();
             }
             refused = self.send(&mut batch, refused).await;
         }
     }
 
-    /// Waits a while for further spans.
-    async fn gather(&mut self, batch: &mut Vec<SpanData>) {
+    /// Waits a while for further spans. Returns whether the gateway stops.
+    async fn gather(&mut self, batch: &mut Vec<SpanData>) -> bool {
         let stopped = &mut self.stopped;
         let spans = &mut self.spans;
         let full =
             async { while batch.len() < BATCH && spans.recv_many(batch, BATCH - batch.len()).await > 0 {} };
         tokio::select! {
-            () = full => {}
-            () = tokio::time::sleep(GATHER) => {}
-            _ = stopped => {}
+            () = full => false,
+            () = tokio::time::sleep(GATHER) => false,
+            _ = stopped => true,
         }
     }
 

@@ -148,7 +148,6 @@ impl Access {
         }
     }
 
-    /// Writes the line of a request that has ended, into the access log or into the log.
     /// Tells those who watch.
     fn tell(&mut self, took: Duration, status: u16, sent: u64, end: &'static str) {
         let Some(watched) = self.trace.watched.take() else { return };
@@ -156,7 +155,8 @@ impl Access {
         watched.ended(&EndedRequest {
             id: self.trace.id.as_str(),
             client: self.client.address,
-            method: self.method.as_str(),
+            // A method may be as long as a head.
+            method: loggable(self.method.as_str()),
             path: &self.path,
             route: self.route,
             status,
@@ -168,6 +168,7 @@ impl Access {
         });
     }
 
+    /// Writes the line of a request that has ended, into the access log or into the log.
     fn log(&self, took: Duration, status: u16, sent: u64, end: &'static str) {
         let answer = self.answer.as_ref();
         let cache = answer.and_then(|answer| answer.cache.as_ref()?.to_str().ok()).unwrap_or("-");

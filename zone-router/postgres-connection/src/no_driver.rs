@@ -76,6 +76,11 @@ impl SharedConnection {
         match self.0 {}
     }
 
+    /// Closes the connection.
+    pub fn hang_up(&self) {
+        match self.0 {}
+    }
+
     /// Runs one statement that may take long.
     ///
     /// # Errors

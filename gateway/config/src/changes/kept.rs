@@ -28,6 +28,7 @@ impl Settings {
         self.auth.freshness = running.auth.freshness;
         self.access_log = running.access_log.clone();
         self.otlp = running.otlp.clone();
+        self.opened_roots = running.opened_roots;
         self.limits.open_files = running.limits.open_files;
         self.replication.fetch_max = running.replication.fetch_max;
         match (&mut self.replication.placements, &running.replication.placements) {

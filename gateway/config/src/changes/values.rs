@@ -85,6 +85,7 @@ pub(super) fn values(settings: &Settings) -> BTreeMap<String, ConfigValue> {
         registry_is_plain: _,
         ca_files,
         ca_digest,
+        opened_roots,
         zones,
         // They are about the other keys.
         warnings: _,
@@ -122,6 +123,9 @@ pub(super) fn values(settings: &Settings) -> BTreeMap<String, ConfigValue> {
     add_proxies(&mut values, proxies);
     values.add_list("ca", ca_files.iter().map(|file| file.display()));
     values.add("ca.contents", ca_digest);
+    if matches!(journal, JournalSettings::Postgres(_)) || replication.placements.is_some() || otlp.is_some() {
+        values.add("journal.ca", opened_roots);
+    }
     add_zones(&mut values, zones);
     add_routing(&mut values, routing);
     values.add_list("registry.config.DISTRIBUTED_STORAGE_DEFAULT_LOCATIONS", targets);
@@ -191,8 +195,9 @@ fn add_auth(values: &mut Values, auth: &AuthSettings) {
             values.add("registry.config.INSTANCE_SERVICE_KEY_SERVICE", issuer);
             values.add("registry.config.REGISTRY_JWT_AUTH_MAX_FRESH_S", life_max.as_secs());
         }
-        TokenKeys::InFile(file) => {
+        TokenKeys::InFile { file, contents } => {
             values.add("registry.token_keys", format!("{} of {issuer} for {audience}", file.display()));
+            values.add("registry.token_keys.contents", contents);
         }
     }
 }
