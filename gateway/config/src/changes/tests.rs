@@ -247,3 +247,16 @@ fn a_zone_and_its_credentials() {
     assert!(found.iter().all(|change| !change.key.starts_with("zones.zone-c.")), "{found:?}");
     assert!(zone.to.as_ref().is_some_and(|to| to.contains("c.example.com")), "{zone:?}");
 }
+
+#[test]
+fn connections_that_are_opened_once_keep_their_roots() {
+    let left = |both: Variables<'static>| {
+        let more: Vec<_> = both.iter().copied().chain([("ca", "a")]).collect();
+        let (before, after) = (load(GATEWAY, both), load(GATEWAY, &more));
+        let running = after.clone().applied_to(&before).expect("the same kind");
+        changes(&running, &after).into_iter().map(|change| change.key).collect::<Vec<_>>()
+    };
+    assert_eq!(left(&[]), Vec::<String>::new());
+    assert_eq!(left(&[("journal", "postgres://u:hunter2@h/d")]), ["journal.ca"]);
+    assert_eq!(left(&[("tracing.otlp.endpoint", "https://collector:4318")]), ["journal.ca"]);
+}

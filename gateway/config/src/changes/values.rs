@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::path::Path;
 
-use backends::Secret;
 use backends::proxy::ProxyRules;
+use backends::{Digest, Secret};
 use postgres_connection::Database;
 use replication::{Limits, LimitsByZone, Verify, Window};
 
@@ -122,10 +122,7 @@ pub(super) fn values(settings: &Settings) -> BTreeMap<String, ConfigValue> {
     add_auth(&mut values, auth);
     add_proxies(&mut values, proxies);
     values.add_list("ca", ca_files.iter().map(|file| file.display()));
-    values.add("ca.contents", ca_digest);
-    if matches!(journal, JournalSettings::Postgres(_)) || replication.placements.is_some() || otlp.is_some() {
-        values.add("journal.ca", opened_roots);
-    }
+    add_roots(&mut values, ca_digest, settings.connects_once().then_some(opened_roots));
     add_zones(&mut values, zones);
     add_routing(&mut values, routing);
     values.add_list("registry.config.DISTRIBUTED_STORAGE_DEFAULT_LOCATIONS", targets);
@@ -154,6 +151,11 @@ fn add_account(values: &mut Values, account: Option<&Account>) {
     let Some(Account { username, password }) = account else { return };
     values.add("registry.account.username", username);
     values.add_secret("registry.account.password_file", password.clone());
+}
+
+fn add_roots(values: &mut Values, contents: &Digest, opened: Option<&Digest>) {
+    values.add("ca.contents", contents);
+    values.add_some("journal.ca", opened);
 }
 
 fn add_cache(values: &mut Values, cache: &CacheSettings) {
@@ -323,5 +325,13 @@ fn shown_verify(verify: Verify) -> &'static str {
     match verify {
         Verify::Size => "size",
         Verify::Deep => "deep",
+    }
+}
+
+impl Settings {
+    /// Whether there is a connection that is opened once and keeps its roots.
+    fn connects_once(&self) -> bool {
+        let is_shared = matches!(self.journal, JournalSettings::Postgres(_));
+        is_shared || self.replication.placements.is_some() || self.otlp.is_some()
     }
 }
