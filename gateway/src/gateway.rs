@@ -38,7 +38,7 @@ use registry::{Names, Registry, RegistryClient};
 /// The parts of a running gateway, as one configuration describes them.
 ///
 /// A gateway never changes its configuration. A reload makes another gateway, which shares with this one whatever must
-/// outlive a change: the cache, the journal, pools, budgets, metrics. See [`Current`].
+/// outlive a change: the cache, the journal, pools, budgets, metrics. See `Current`.
 #[derive(Debug)]
 pub struct Gateway {
     pub(crate) settings: Settings,

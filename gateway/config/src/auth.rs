@@ -1,5 +1,7 @@
 //! `auth`: which decisions about reads the gateway makes by itself.
 
+use std::fs::File;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -12,11 +14,13 @@ use super::file::{ConfigFile, RegistryKind, TokenKeysEntry};
 use super::files::existing;
 use super::located::Located;
 use super::quay::{QuayFile, QuayKeys};
-use super::roots;
 
 /// The longest `auth.freshness`: for so long, Quay itself caches that a blob is in a repository
 /// (`data/cache/impl.py`).
 const FRESHNESS_MAX: Duration = Duration::from_secs(60);
+
+/// The bytes of a file of token keys that are compared.
+const KEYS_FILE_MAX: u64 = 1024 * 1024;
 
 /// Keys of `auth`.
 #[derive(Debug, Clone, Deserialize)]
@@ -110,6 +114,13 @@ fn in_file(path: &Path, given: &Located<TokenKeysEntry>) -> Result<TokenSettings
         return Err(ConfigError::new(path, given.line, why));
     };
     let file = existing(path, "registry.token_keys.file", file)?;
-    let keys = TokenKeys::InFile { contents: roots::contents(std::slice::from_ref(&file)), file };
+    let keys = TokenKeys::InFile { contents: contents(&file), file };
     Ok(TokenSettings { issuer: issuer.clone(), audience: service.clone(), keys })
+}
+
+/// The digest of a file of keys. What cannot be read counts as empty; the keys themselves are read later, with an error.
+fn contents(file: &Path) -> Digest {
+    let mut bytes = Vec::new();
+    let read = File::open(file).and_then(|file| file.take(KEYS_FILE_MAX).read_to_end(&mut bytes));
+    read.map_or(Digest::EMPTY, |_| Digest::of(&bytes))
 }

@@ -44,7 +44,9 @@ fn distributions_keys_are_in_a_file() {
     };
     let tokens = distribution("{file: quay.yaml, issuer: i, service: s}").expect("loads").expect("keys");
     assert_eq!((tokens.issuer.as_str(), tokens.audience.as_str()), ("i", "s"));
-    assert!(matches!(tokens.keys, TokenKeys::InFile { file, .. } if file.ends_with("quay.yaml")));
+    assert!(
+        matches!(&tokens.keys, TokenKeys::InFile { file, contents } if file.ends_with("quay.yaml") && *contents == backends::Digest::of(QUAY.as_bytes()))
+    );
     for (keys, why) in [
         ("{file: none.pem, issuer: i, service: s}", "registry.token_keys.file: there is no file"),
         ("{file: quay.yaml, service: s}", "registry.token_keys: set file, issuer and service"),
