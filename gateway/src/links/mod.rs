@@ -154,7 +154,7 @@ impl Links {
 }
 
 /// The key of a blob in a repository. It has a fixed size.
-fn name(repository: &str, digest: &Digest) -> Digest {
+pub(crate) fn name(repository: &str, digest: &Digest) -> Digest {
     Digest::of(format!("{}@{digest}", with_namespace(repository)).as_bytes())
 }
 

@@ -13,13 +13,13 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, StatusCode};
 use moka::sync::Cache;
 use parking_lot::RwLock;
-use registry::bearer::{Hashed, KeyedHash, with_namespace};
+use registry::bearer::{Hashed, KeyedHash};
 use tokio::time::Instant;
 
 use self::changes::RecentChanges;
 pub(crate) use self::changes::{Changed, changed};
 use self::request_key::request_key;
-use crate::links::Links;
+use crate::links::{self, Links};
 use registry::token_life::Life;
 
 /// What the registry's permission says about a blob.
@@ -245,7 +245,7 @@ impl Permissions {
             return;
         }
         let linked = self.links.remove(repository, digest);
-        let name = named(repository, digest);
+        let name = links::name(repository, digest);
         if status == StatusCode::NOT_FOUND && (linked || self.named.contains_key(&name)) {
             self.named.invalidate(&name);
             self.forget(repository);
@@ -265,14 +265,9 @@ impl Permissions {
         if until <= Instant::now() {
             return;
         }
-        self.named.insert(named(&question.repository, &question.digest), ());
+        self.named.insert(links::name(&question.repository, &question.digest), ());
         self.yes.insert(question, Permission { granted, asked: when, until });
     }
-}
-
-/// The key of a blob in a repository. It has a fixed size.
-fn named(repository: &str, digest: &Digest) -> Digest {
-    Digest::of(format!("{}@{digest}", with_namespace(repository)).as_bytes())
 }
 
 #[cfg(test)]

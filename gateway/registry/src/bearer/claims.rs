@@ -21,13 +21,14 @@ pub(super) struct Claims {
     access: Vec<Object<AccessItem>>,
 }
 
-/// One item of `access` (`auth/registry_jwt_auth.py`, `ACCESS_SCHEMA`).
+/// One item of `access`, which both registries write alike (Quay's `auth/registry_jwt_auth.py`, `ACCESS_SCHEMA`;
+/// distribution's token specification).
 #[derive(Deserialize)]
-struct AccessItem {
+pub(super) struct AccessItem {
     #[serde(rename = "type")]
-    kind: String,
-    name: String,
-    actions: Vec<String>,
+    pub(super) kind: String,
+    pub(super) name: String,
+    pub(super) actions: Vec<String>,
 }
 
 impl AccessItem {

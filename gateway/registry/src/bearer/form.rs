@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::claims::AccessItem;
 use super::key_set::certificate_id;
 use super::{Grants, Rules, Unproven};
 use crate::object::Object;
@@ -80,14 +81,6 @@ struct Claims {
     nbf: u32,
     exp: u32,
     access: Vec<Object<AccessItem>>,
-}
-
-#[derive(Deserialize)]
-struct AccessItem {
-    #[serde(rename = "type")]
-    kind: String,
-    name: String,
-    actions: Vec<String>,
 }
 
 /// Only the action `pull` permits to read. Repositories of the namespace `library`, and those without one, are left
