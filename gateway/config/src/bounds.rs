@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use serde::Deserialize;
 
+use super::changes::shown_fields;
 use super::env::keys;
 use super::memory::default_budget;
 
@@ -260,7 +261,15 @@ impl Default for Timeouts {
     }
 }
 
-keys!(Limits {
+/// The keys of a group, listed once: for the environment, and for comparisons.
+macro_rules! group {
+    ($group:ident { $($key:ident),* $(,)? }) => {
+        keys!($group { $($key),* });
+        shown_fields!($group { $($key),* });
+    };
+}
+
+group!(Limits {
     connections,
     streams,
     requests,
@@ -278,7 +287,7 @@ keys!(Limits {
     open_files,
     memory,
 });
-keys!(Timeouts {
+group!(Timeouts {
     handshake,
     headers,
     idle,

@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 pub use self::applied::{Applied, RESTART, applied};
+pub(crate) use self::shown::{Shown, shown_fields};
 use self::values::{ConfigValue, values};
 use crate::Settings;
 

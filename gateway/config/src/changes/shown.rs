@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 
-use crate::{Limits, Sweep, Timeouts};
+use crate::Sweep;
 
 /// A value that can be written as a text.
-pub(super) trait Shown {
+pub(crate) trait Shown {
     /// The text. `None` if no value is set.
     fn shown(&self) -> Option<String>;
 }
@@ -59,65 +59,23 @@ pub(super) fn size(bytes: u64) -> String {
     unit.map_or_else(|| bytes.to_string(), |(unit, name)| format!("{}{name}", bytes / unit))
 }
 
+/// Makes the fields of a group of keys values that can be compared.
 macro_rules! shown_fields {
     ($group:ty { $($key:ident),* $(,)? }) => {
         impl $group {
             /// Each key and its value.
-            pub(super) fn shown(&self) -> Vec<(&'static str, Option<String>)> {
+            pub(crate) fn shown(&self) -> Vec<(&'static str, Option<String>)> {
                 // Names every field, so that the compiler reports a field that is missing here.
                 let Self { $($key),* } = self;
-                vec![$((stringify!($key), $key.shown())),*]
+                vec![$((stringify!($key), $crate::changes::Shown::shown($key))),*]
             }
         }
     };
 }
 
+pub(crate) use shown_fields;
+
 shown_fields!(Sweep { enabled, every, rate, backlog });
-shown_fields!(Limits {
-    connections,
-    streams,
-    requests,
-    request_rate,
-    registry_connections,
-    registry_permissions,
-    header_bytes,
-    headers,
-    fills,
-    abandoned_fills,
-    manifest,
-    manifest_blobs,
-    permissions,
-    redirects,
-    open_files,
-    memory,
-});
-shown_fields!(Timeouts {
-    handshake,
-    headers,
-    idle,
-    client_stall,
-    request_body,
-    queue_wait,
-    lame_duck,
-    drain,
-    registry_connect,
-    registry_answer,
-    registry_permission,
-    registry_first_pull,
-    registry_upload,
-    registry_stall,
-    registry_probe,
-    registry_probe_every,
-    registry_lost,
-    registry_upload_begin,
-    zone_connect,
-    zone_first_byte,
-    zone_stall,
-    blob_answer,
-    disk,
-    cache_proof,
-    permission,
-});
 
 #[cfg(test)]
 mod tests {
