@@ -54,6 +54,9 @@ impl Upstream {
         bound: Duration,
         zone_is_dead: ZoneIsDead<'_>,
     ) -> Result<(Answer, InstanceId), Problem> {
+        if self.gives_up && self.is_away() {
+            return Err(Problem::away());
+        }
         // No connection is used for a client that sends nothing.
         let body = with_first_piece(body).await.map_err(|error| not_begun(&error))?;
         if promises_more(&head.headers, &body) {
@@ -172,7 +175,8 @@ impl Upstream {
     /// Waits for an exchange, and has the instance probed while there is no answer. So an instance that hangs
     /// is detected within seconds, and a slow instance gets the time that it needs. If the client leaves,
     /// this says nothing about the instance, because the request may take long. If there are `others`, the
-    /// wait ends when the instance does not answer probes either.
+    /// wait ends when the instance does not answer probes either. If the gateway may answer without the
+    /// registry, it ends when the registry is away.
     async fn wait_with_probes(
         &self,
         instance: &Instance,
@@ -185,6 +189,9 @@ impl Upstream {
             tokio::select! {
                 exchanged = &mut exchanged => return exchanged,
                 () = sleep(suspicious) => instance.suspect(),
+            }
+            if self.gives_up && self.is_away() {
+                return Err(Failed { problem: Problem::away(), ending: Ending::Unresponsive });
             }
             if others && instance.is_silent() {
                 let why = "the registry gave no answer, and does not answer probes";
