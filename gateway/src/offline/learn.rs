@@ -16,6 +16,7 @@ use tokio::time::Instant;
 
 use super::{Who, clock, login};
 use crate::Gateway;
+use crate::authorize::unconditional;
 use crate::forward;
 use crate::read_along::read_along;
 use crate::request::Client;
@@ -59,7 +60,7 @@ fn manifest(
     let (remembered, at) = (Arc::clone(&offline.remembered), clock(asked));
     let store = remembered.store();
     let by_digest: Option<Digest> = reference.parse().ok();
-    let sent = forward::headers(gateway, request, client);
+    let sent = unconditional(forward::headers(gateway, request, client));
     let is_nobody = matches!(Who::of(gateway, &sent, &repository), Who::Nobody);
     match response.status() {
         StatusCode::OK if gateway.permissions.is_unchanged(&repository, asked) => {}

@@ -125,9 +125,13 @@ impl Upstream {
         let request = self.request(one.head)?;
         let lost = || self.out_of_use(instance, one);
         let exchanged = exchange(&instance.client, &self.timeouts, request, body, one.bound, &lost);
+        let reads = matches!(one.head.method, Method::GET | Method::HEAD);
         let exchanged = match repeat {
-            Repeat::Never => exchanged.await,
-            _ => self.wait_with_probes(instance, exchanged, one.others).await,
+            Repeat::Never if !(self.gives_up && reads) => exchanged.await,
+            _ => {
+                let others = one.others && repeat != Repeat::Never;
+                self.wait_with_probes(instance, exchanged, others).await
+            }
         };
         Ok(match exchanged {
             Ok(exchanged) => {
@@ -191,7 +195,7 @@ impl Upstream {
                 () = sleep(suspicious) => instance.suspect(),
             }
             if self.gives_up && self.is_away() {
-                return Err(Failed { problem: Problem::away(), ending: Ending::Unresponsive });
+                return Err(Failed { problem: Problem::away(), ending: Ending::GivenUp });
             }
             if others && instance.is_silent() {
                 let why = "the registry gave no answer, and does not answer probes";
