@@ -67,7 +67,7 @@ pub(crate) async fn may_read(
         && is_plain_query(target.query())
         && let Some(allowed) = offline::permitted(gateway, &headers, repository, blob.digest).await
     {
-        gateway.metrics.permission_decided("remembered");
+        gateway.metrics.permission_decided("offline");
         return Ok(match allowed {
             Allowed::Yes(granted) => Verdict::Yes(granted),
             Allowed::No => Verdict::NotLately,

@@ -5,10 +5,10 @@ use url::form_urlencoded;
 /// The most scopes of one request. Clients ask for two: the source and the target of a copy.
 const SCOPES_MAX: usize = 64;
 
-/// The repositories in the `scope` parameters of a query, as Quay reads them: one scope each,
+/// The repositories that the `scope` parameters of a query ask to read, as Quay reads them: one scope each,
 /// `repository:[SERVER_HOSTNAME/]name:actions` (`endpoints/v2/v2auth.py:_get_scope_regex`). `None` if a scope has another
-/// form or there are more than 64: Quay refuses the first, and the gateway decides about neither. Which actions are asked
-/// for does not matter, because the gateway gives nothing but `pull`.
+/// form or there are more than 64: Quay refuses the first, and the gateway decides about neither. A repository that is only
+/// asked to be pushed to is left out: what Quay answers about it says nothing about who may read.
 #[must_use]
 pub fn asked_repositories(query: &str, server_hostname: &str) -> Option<Vec<String>> {
     let mut repositories = Vec::new();
@@ -18,6 +18,9 @@ pub fn asked_repositories(query: &str, server_hostname: &str) -> Option<Vec<Stri
         let known = |action: &str| matches!(action, "pull" | "push" | "*");
         if !actions.split(',').all(known) || repositories.len() == SCOPES_MAX {
             return None;
+        }
+        if !actions.split(',').any(|action| matches!(action, "pull" | "*")) {
+            continue;
         }
         let name = name.strip_prefix(server_hostname).and_then(|rest| rest.strip_prefix('/')).unwrap_or(name);
         repositories.push(name.to_owned());
@@ -35,6 +38,7 @@ mod tests {
         let names = |names: &[&str]| Some(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
         assert_eq!(asked("service=x"), names(&[]));
         assert_eq!(asked("scope=repository:o/a:pull"), names(&["o/a"]));
+        assert_eq!(asked("scope=repository:o/a:push&scope=repository:o/b:*"), names(&["o/b"]));
         assert_eq!(
             asked("scope=repository%3Ao%2Fa%3Apull%2Cpush&scope=repository:b:*"),
             names(&["o/a", "b"])

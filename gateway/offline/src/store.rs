@@ -35,6 +35,9 @@ const QUEUED_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// How long changes are gathered for one commit.
 const GATHER: Duration = Duration::from_millis(100);
 
+/// How long a reader waits for what was learned before.
+const FLUSH_MAX: Duration = Duration::from_secs(1);
+
 /// Changes in one commit.
 const BATCH_MAX: usize = 1000;
 
@@ -46,6 +49,8 @@ const CLEAN_EVERY: u32 = 100;
 pub struct Store {
     changes: SyncSender<Change>,
     queued: Arc<AtomicUsize>,
+    /// Changes that are not written yet.
+    pending: Arc<AtomicUsize>,
     /// Whether a removal could not be queued.
     lost: Arc<AtomicBool>,
     writer: Mutex<Option<JoinHandle<()>>>,
@@ -64,38 +69,51 @@ impl Store {
         let (db, reader) = (open(&path, registry)?, Connection::open(&path)?);
         reader.busy_timeout(Duration::from_secs(1))?;
         let (changes, received) = sync_channel(QUEUE_MAX);
-        let (queued, lost) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
-        let writer =
-            Writer { db, max_age, queued: Arc::clone(&queued), lost: Arc::clone(&lost), failed: false };
+        let [queued, pending] = [(); 2].map(|()| Arc::new(AtomicUsize::new(0)));
+        let lost = Arc::new(AtomicBool::new(false));
+        let writer = Writer {
+            db,
+            max_age,
+            queued: Arc::clone(&queued),
+            pending: Arc::clone(&pending),
+            lost: Arc::clone(&lost),
+            failed: false,
+        };
         let thread =
             std::thread::Builder::new().name("offline".into()).spawn(move || writer.run(&received))?;
         let writer = Mutex::new(Some(thread));
-        Ok(Self { changes, queued, lost, writer, reader: Mutex::new(reader), max_age })
+        Ok(Self { changes, queued, pending, lost, writer, reader: Mutex::new(reader), max_age })
     }
 
     /// Remembers something, unless the queue is full.
     pub(crate) fn add(&self, change: Change) {
         let bytes = change.bytes();
+        self.pending.fetch_add(1, Ordering::SeqCst);
         if self.queued.fetch_add(bytes, Ordering::Relaxed) + bytes > QUEUED_BYTES_MAX
             || self.changes.try_send(change).is_err()
         {
             self.queued.fetch_sub(bytes, Ordering::Relaxed);
+            self.pending.fetch_sub(1, Ordering::SeqCst);
         }
     }
 
     /// Removes something. If the queue is full, the thread removes everything.
     pub(crate) fn remove(&self, change: Change) {
-        if let Err(TrySendError::Full(_)) = self.changes.try_send(change) {
-            self.lost.store(true, Ordering::SeqCst);
+        self.pending.fetch_add(1, Ordering::SeqCst);
+        if let Err(error) = self.changes.try_send(change) {
+            self.pending.fetch_sub(1, Ordering::SeqCst);
+            if matches!(error, TrySendError::Full(_)) {
+                self.lost.store(true, Ordering::SeqCst);
+            }
         }
     }
 
-    /// Waits until everything that was queued before is written. It blocks.
+    /// Waits until everything that was queued before is written, or for a second if the disk hangs. It blocks.
     pub fn flush(&self) {
         let (done, written) = sync_channel(1);
-        if self.changes.send(Change::Flush(done)).is_ok() {
+        if self.pending.load(Ordering::SeqCst) > 0 && self.changes.try_send(Change::Flush(done)).is_ok() {
             // Without a thread, nothing is left to write.
-            let _ = written.recv();
+            let _ = written.recv_timeout(FLUSH_MAX);
         }
     }
 
@@ -112,6 +130,7 @@ struct Writer {
     db: Connection,
     max_age: Duration,
     queued: Arc<AtomicUsize>,
+    pending: Arc<AtomicUsize>,
     lost: Arc<AtomicBool>,
     /// Whether a change could not be written.
     failed: bool,
@@ -129,6 +148,8 @@ impl Writer {
                     tracing::warn!(%error, "what is remembered for offline use cannot be written, and is removed as soon as it can");
                 }
             }
+            let counted = batch.iter().filter(|change| !matches!(change, Change::Flush(_) | Change::Close));
+            self.pending.fetch_sub(counted.count(), Ordering::SeqCst);
             for change in &batch {
                 if let Change::Flush(done) = change {
                     // Whoever asked may have left.

@@ -53,11 +53,11 @@ impl Offline {
         self.remembered.store().forget_link(repository, digest);
     }
 
-    /// A request changed something at the registry.
+    /// A request changed something at the registry, which said so. A change that names no repository takes nothing from
+    /// everybody: what it removed is forgotten one by one, by the registry's 404s.
     pub(crate) fn forget_changed(&self, changed: &Changed) {
-        match changed {
-            Changed::Names(names) => names.iter().for_each(|name| self.remembered.store().forget(name)),
-            Changed::All => self.remembered.store().forget_all(),
+        if let Changed::Names(names) = changed {
+            names.iter().for_each(|name| self.remembered.store().forget(name));
         }
     }
 
@@ -72,7 +72,12 @@ impl Offline {
         read: impl FnOnce(&Remembered) -> T + Send + 'static,
     ) -> Result<T, Problem> {
         let remembered = Arc::clone(&self.remembered);
-        let read = tokio::task::spawn_blocking(move || read(&remembered)).await;
+        let read = tokio::task::spawn_blocking(move || {
+            // What was just learned or taken back counts.
+            remembered.store().flush();
+            read(&remembered)
+        });
+        let read = read.await;
         read.map_err(|_| Problem::gateway("what is remembered for offline use cannot be read"))
     }
 }

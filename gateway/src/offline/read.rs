@@ -169,7 +169,10 @@ async fn manifest(
         })
         .await?;
     match kept {
-        Some(kept) => Ok(stale(kept)),
+        Some(kept) => {
+            gateway.metrics.stale_manifest();
+            Ok(stale(kept))
+        }
         None if !may => Ok(unauthorized(gateway, Some(&repository), client)),
         None => Err(Problem::away()),
     }

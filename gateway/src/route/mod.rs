@@ -108,7 +108,11 @@ async fn change(
         if may_have_changed(&changed, ended) {
             // Before the client gets the answer, because it may read again at once.
             held.permissions.forget_changed(&changed);
-            held.offline.as_deref().map(|offline| offline.forget_changed(&changed));
+        }
+        // A result that is not known may be everybody's doing, and must not take the memory that an outage needs.
+        if let Some(offline) = held.offline.as_ref().filter(|_| ended.is_ok_and(|status| status.is_success()))
+        {
+            offline.forget_changed(&changed);
         }
         match answer {
             Ok(answer) => forward::relay(&held, answer, &client),

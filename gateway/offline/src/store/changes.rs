@@ -140,11 +140,6 @@ impl Store {
     pub fn forget(&self, name: &str) {
         self.remove(Change::Forget(named(name)));
     }
-
-    /// Anything may have changed.
-    pub fn forget_all(&self) {
-        self.remove(Change::ForgetAll);
-    }
 }
 
 fn named(repository: &str) -> String {

@@ -1,5 +1,6 @@
 //! Reads what is remembered, and still counts.
 
+use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use backends::Digest;
@@ -113,6 +114,10 @@ impl Store {
         values: impl Params,
         read: impl Fn(&Row<'_>) -> rusqlite::Result<T>,
     ) -> Vec<T> {
+        // Until a removal that was not queued or written has taken effect, nothing counts.
+        if self.lost.load(Ordering::SeqCst) {
+            return Vec::new();
+        }
         let reader = self.reader.lock();
         let rows = reader.prepare_cached(sql).and_then(|mut query| query.query_map(values, read)?.collect());
         rows.inspect_err(|error| tracing::warn!(%error, "what is remembered for offline use cannot be read"))
