@@ -36,6 +36,7 @@ impl DemoGateway {
             "listen": listen.address().to_string(),
             "hostname": format!("localhost:{}", listen.address().port()),
             "state_dir": "state",
+            "offline": { "max_age": "1h" },
             "admin": { "listen": admin.address().to_string() },
         }));
         let stop = CancellationToken::new();

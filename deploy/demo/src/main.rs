@@ -13,6 +13,7 @@ mod image;
 mod log;
 mod pull;
 mod push;
+mod quay_down;
 mod reads;
 mod report;
 mod scenarios;

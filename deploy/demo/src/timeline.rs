@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use harness::image::Image;
 
-use crate::arguments::Arguments;
+use crate::arguments::{Arguments, Scenario};
 use crate::checks::Checks;
 use crate::fixture::Fixture;
 use crate::report::{self, Row};
 use crate::screen::Screen;
-use crate::{diagram, format, image, scenarios, try_it};
+use crate::{diagram, format, image, quay_down, scenarios, try_it};
 
 /// Help for the user after a failure.
 const FAILURE_HELP: &str = "The demo ran only on loopback and with its own stores, so this says nothing about your registry and your \
@@ -47,7 +47,7 @@ pub(crate) enum Ending {
 pub(crate) async fn run_timeline(arguments: &Arguments, folder: &Path, screen: &Screen) -> Result<Ending> {
     let start = Instant::now();
     let mut run = begin(folder, screen).await?;
-    let result = tokio::time::timeout(TIMELINE_MAX, scenarios(&mut run)).await;
+    let result = tokio::time::timeout(TIMELINE_MAX, scenarios(&mut run, arguments.scenario)).await;
     let result = result
         .with_context(|| {
             format!(
@@ -66,8 +66,9 @@ pub(crate) async fn run_timeline(arguments: &Arguments, folder: &Path, screen: &
     if arguments.once {
         return Ok(Ending::Worked);
     }
-    if !arguments.home_down {
-        run.fixture.revive_home().await;
+    match arguments.home_down {
+        true => run.fixture.kill_home().await,
+        false => run.fixture.revive_home().await,
     }
     screen.title("Try it yourself");
     screen.print(&try_it::lines(&run.fixture, arguments.home_down));
@@ -93,12 +94,16 @@ async fn begin<'a>(folder: &'a Path, screen: &'a Screen) -> Result<DemoRun<'a>> 
     Ok(DemoRun { fixture, image, folder, screen, checks: Checks::default(), rows: Vec::new() })
 }
 
-async fn scenarios(run: &mut DemoRun<'_>) -> Result<()> {
+async fn scenarios(run: &mut DemoRun<'_>, scenario: Scenario) -> Result<()> {
+    if scenario == Scenario::QuayDown {
+        return quay_down::quay_down(run).await;
+    }
     scenarios::push(run).await?;
     scenarios::cold_pull(run).await?;
     scenarios::warm_pull(run).await?;
     scenarios::outage(run).await?;
-    scenarios::pull_without_home(run).await
+    scenarios::pull_without_home(run).await?;
+    quay_down::quay_down(run).await
 }
 
 /// Prints the table and the failed checks. Returns whether everything worked.

@@ -29,6 +29,15 @@ impl AcceptClass {
         }))
     }
 
+    /// The class of requests that name every type. To these, Quay gives the manifest as it is stored.
+    pub(crate) const ALL: Self = Self((1 << DECISIVE.len()) - 1);
+
+    /// Whether requests of this class name this media type.
+    pub(crate) fn names(self, media_type: &str) -> bool {
+        let place = DECISIVE.iter().position(|known| known.eq_ignore_ascii_case(media_type));
+        place.is_some_and(|place| self.0 & (1 << place) != 0)
+    }
+
     /// The class as a number, for a database.
     #[must_use]
     pub fn number(self) -> u8 {

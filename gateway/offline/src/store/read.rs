@@ -47,9 +47,24 @@ impl Store {
         self.one(sql, params![from, to, name, digest.to_string()], kept)
     }
 
-    /// The manifest that the registry gave last for this tag, if that was lately.
+    /// The manifest that the registry gave last for this tag, if that was lately. If no request of this class was answered,
+    /// one that names all types may have been: if this class names the type of that answer, it gets the same.
     #[must_use]
     pub fn tag(&self, repository: &str, tag: &str, accept: AcceptClass, now: SystemTime) -> Option<Kept> {
+        let stored = || {
+            let kept = self.tag_of_class(repository, tag, AcceptClass::ALL, now)?;
+            accept.names(&kept.content_type).then_some(kept)
+        };
+        self.tag_of_class(repository, tag, accept, now).or_else(stored)
+    }
+
+    fn tag_of_class(
+        &self,
+        repository: &str,
+        tag: &str,
+        accept: AcceptClass,
+        now: SystemTime,
+    ) -> Option<Kept> {
         let sql = "SELECT m.digest, m.content_type, m.body, t.at FROM tags t
                    JOIN served s ON s.repository = t.repository AND s.digest = t.digest
                    JOIN manifests m ON m.digest = t.digest

@@ -60,6 +60,26 @@ fn manifests_are_found_in_the_repositories_that_served_them_and_by_tag() {
 }
 
 #[test]
+fn a_manifest_as_it_is_stored_is_for_all_who_name_its_type() {
+    let site = Site::new();
+    let store = site.open("r");
+    let class = |types: &[&str]| {
+        let values = types.iter().map(|name| (http::header::ACCEPT, name.parse().expect("a value")));
+        AcceptClass::of(&values.collect())
+    };
+    const DOCKER: &str = "application/vnd.docker.distribution.manifest.v2+json";
+    let digest = Digest::of(b"{}");
+    store.served("o/a", digest, TYPE, Bytes::from_static(b"{}"), site.now);
+    store.resolved("o/a", "few", class(&[TYPE, DOCKER]), digest, site.now);
+    store.resolved("o/a", "all", AcceptClass::ALL, digest, site.now);
+    store.flush();
+    let found = |tag: &str, types: &[&str]| store.tag("o/a", tag, class(types), site.now).is_some();
+    assert!(found("all", &[TYPE]) && found("few", &[DOCKER, TYPE]));
+    assert!(!found("all", &[DOCKER]), "Quay would convert it");
+    assert!(!found("few", &[TYPE]), "it may be a child of an index");
+}
+
+#[test]
 fn the_latest_resolution_of_a_tag_counts() {
     let site = Site::new();
     let store = site.open("r");
