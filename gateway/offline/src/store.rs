@@ -33,7 +33,7 @@ const QUEUE_MAX: usize = 4096;
 const QUEUED_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// How long changes are gathered for one commit.
-const GATHER: Duration = Duration::from_millis(100);
+const GATHER: Duration = Duration::from_millis(500);
 
 /// How long a reader waits for what was learned before.
 const FLUSH_MAX: Duration = Duration::from_secs(1);
