@@ -101,7 +101,9 @@ pub(super) fn auth(
             let why = "registry.token_keys: Quay gives its keys itself; remove it, or set registry.kind: distribution";
             return Err(ConfigError::new(path, given.line, why));
         }
-        (RegistryKind::Distribution, keys) => keys.as_ref().map(|keys| in_file(path, keys)).transpose()?,
+        (RegistryKind::Distribution | RegistryKind::Oci, keys) => {
+            keys.as_ref().map(|keys| in_file(path, keys)).transpose()?
+        }
     };
     Ok(AuthSettings { freshness, tokens: tokens.filter(|_| verify_tokens) })
 }

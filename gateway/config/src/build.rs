@@ -16,7 +16,7 @@ pub struct NoUsableZone(String);
 /// reason, and does not stop the others.
 ///
 /// # Errors
-/// No zone can be used.
+/// There are zones, and none can be used.
 pub fn zones(settings: &Settings, transport: &Transport) -> Result<Vec<Zone>, NoUsableZone> {
     zones_after(settings, transport, |_| None)
 }
@@ -33,7 +33,7 @@ pub fn zones_after(
 ) -> Result<Vec<Zone>, NoUsableZone> {
     let build = |named: &NamedZone| before(named).unwrap_or_else(|| zone(named, transport));
     let zones: Vec<_> = settings.zones.iter().map(build).collect();
-    if zones.iter().all(|zone| zone.unusable.is_some()) {
+    if !zones.is_empty() && zones.iter().all(|zone| zone.unusable.is_some()) {
         let reasons: Vec<_> = zones.iter().filter_map(unusable).collect();
         return Err(NoUsableZone(reasons.join("; ")));
     }

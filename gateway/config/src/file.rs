@@ -81,9 +81,11 @@ pub enum RegistryKind {
     Quay,
     /// docker-registry (distribution) and registries that are based on it.
     Distribution,
+    /// Any registry that speaks the distribution specification. Its stores are not known.
+    Oci,
 }
 
-words!(RegistryKind, "registry.kind", "quay" => Self::Quay, "distribution" => Self::Distribution);
+words!(RegistryKind, "registry.kind", "quay" => Self::Quay, "distribution" => Self::Distribution, "oci" => Self::Oci);
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]

@@ -79,7 +79,7 @@ fn own_name(
     written: &[instances::ParsedInstance],
 ) -> Result<String, ConfigError> {
     let address = || match file.registry.kind {
-        RegistryKind::Distribution => written.first().map(|only| authority(&only.url)),
+        RegistryKind::Distribution | RegistryKind::Oci => written.first().map(|only| authority(&only.url)),
         RegistryKind::Quay => None,
     };
     let given = || file.registry.server_name.as_ref().map(|name| name.value.clone());
@@ -88,8 +88,8 @@ fn own_name(
             path,
             None,
             "the registry's own name is not known: set registry.config to Quay's config.yaml, which must have \
-             SERVER_HOSTNAME, or set registry.server_name; if the registry is docker-registry, set registry.kind to \
-             distribution",
+             SERVER_HOSTNAME, or set registry.server_name; if the registry is not Quay, set registry.kind to \
+             distribution or oci",
         )
     })
 }

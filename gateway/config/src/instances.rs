@@ -154,7 +154,9 @@ pub(super) fn instances(
         let default_name = || match (&file.registry.server_name, file.registry.kind) {
             (Some(name), _) => name.value.clone(),
             (None, RegistryKind::Quay) => without_port(registry_hostname).to_owned(),
-            (None, RegistryKind::Distribution) => url.host_str().unwrap_or_default().to_owned(),
+            (None, RegistryKind::Distribution | RegistryKind::Oci) => {
+                url.host_str().unwrap_or_default().to_owned()
+            }
         };
         let server_name = server_name.unwrap_or_else(default_name);
         let name = unused(&zone, &all);

@@ -37,7 +37,7 @@ impl Preference {
 /// All zones, home first.
 ///
 /// # Errors
-/// There is no zone, `home` is not one, or no zone can be used.
+/// There is no zone, `home` is not one, or no zone can be used. A registry of kind `oci` has none, and must have none.
 pub(super) fn zones(
     path: &Path,
     file: &ConfigFile,
@@ -45,12 +45,26 @@ pub(super) fn zones(
     preference: &Preference,
 ) -> Result<Vec<NamedZone>, ConfigError> {
     let all = quay.storage.clone().overlaid(file.zones.clone());
+    if file.registry.kind == RegistryKind::Oci {
+        return match all.iter().next() {
+            None => Ok(Vec::new()),
+            Some((name, _)) => Err(ConfigError::new(
+                path,
+                None,
+                format!(
+                    "zones: {name} is a zone, but the stores of a registry of kind oci are not known: remove the zones, \
+                     or set registry.kind to quay or distribution, whose stores these are"
+                ),
+            )),
+        };
+    }
     if all.is_empty() {
         return Err(ConfigError::new(
             path,
             None,
             "no zone is known: set registry.config to Quay's config.yaml, whose DISTRIBUTED_STORAGE_CONFIG names \
-             them, or list them under zones, each as NAME: [DRIVER, {PARAMETER: VALUE, …}]",
+             them, or list them under zones, each as NAME: [DRIVER, {PARAMETER: VALUE, …}]; if the registry's stores are not \
+             known, set registry.kind to oci",
         ));
     }
     if let Some(home) = &file.home
@@ -106,6 +120,6 @@ pub(super) fn targets(
         RegistryKind::Quay if quay.replication || placements => {
             all().filter(|name| quay.default_locations.contains(name)).collect()
         }
-        RegistryKind::Quay => Vec::new(),
+        RegistryKind::Quay | RegistryKind::Oci => Vec::new(),
     }
 }

@@ -49,7 +49,7 @@ impl Health {
             // A registry that asks for a token works. So does a proxy that does not forward this path.
             let its_own = match kind {
                 RegistryKind::Quay => status == StatusCode::OK && report.is_some(),
-                RegistryKind::Distribution => true,
+                RegistryKind::Distribution | RegistryKind::Oci => true,
             };
             return if its_own { Self::Serves } else { Self::NotItsOwn };
         }

@@ -13,6 +13,7 @@ mod loggable;
 mod manifest;
 mod names;
 mod object;
+mod oci;
 mod quay;
 mod read;
 pub mod redirects;
@@ -123,5 +124,6 @@ pub fn of_kind(kind: RegistryKind) -> Arc<dyn Registry> {
     match kind {
         RegistryKind::Quay => Arc::new(quay::Quay),
         RegistryKind::Distribution => Arc::new(distribution::Distribution),
+        RegistryKind::Oci => Arc::new(oci::Oci),
     }
 }

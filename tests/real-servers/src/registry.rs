@@ -1,4 +1,4 @@
-//! docker-registry (distribution 2.8) with its blobs in a bucket.
+//! docker-registry (distribution 2.8) with its blobs in a bucket or in a folder of its own.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -13,6 +13,9 @@ use super::ports::free_port;
 use super::process::{Program, ServerProcess};
 use super::token_server::TokenServer;
 
+/// `owner`, password `owner`, hashed by bcrypt.
+const OWNER: &str = "owner:$2b$05$abcdefghijklmnopqrstuuTTh.8eDlXE6g0KHn43h9reORnALjK4i\n";
+
 const START_BOUND: Duration = Duration::from_secs(20);
 
 /// A certificate chain and its key, in PEM.
@@ -24,7 +27,7 @@ pub struct TlsFiles {
     pub key: PathBuf,
 }
 
-/// A docker-registry that redirects reads of blobs to its bucket.
+/// A docker-registry. With a bucket, it redirects reads of blobs there.
 #[derive(Debug)]
 pub struct DockerRegistry {
     /// `host:port` for clients.
@@ -44,13 +47,51 @@ impl DockerRegistry {
     pub async fn start(bucket: &Bucket, tokens: &TokenServer, tls: Option<&TlsFiles>) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("docker-registry-").tempdir()?;
         let port = free_port();
+        Self::serve(folder, port, &configuration(port, bucket, tokens, tls)).await
+    }
+
+    async fn serve(folder: TempDir, port: u16, configuration: &Value) -> Result<Self> {
         let file = folder.path().join("config.yml");
         // JSON is YAML.
-        std::fs::write(&file, configuration(port, bucket, tokens, tls).to_string())?;
+        std::fs::write(&file, configuration.to_string())?;
         let mut server = Program::find("docker-registry")?.arg("serve").arg(&file).serve(folder.path())?;
         let listening = || async { tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_ok() };
         server.ready(START_BOUND, listening).await?;
         Ok(Self { endpoint: format!("127.0.0.1:{port}"), server, _folder: folder })
+    }
+
+    /// Starts a registry that keeps its blobs in a folder, and serves them itself. Without `tokens`, it asks for the only
+    /// login `owner`, password `owner` (htpasswd).
+    ///
+    /// # Errors
+    /// docker-registry is not installed or does not start.
+    pub async fn in_folder(tokens: Option<&TokenServer>) -> Result<Self> {
+        let folder = tempfile::Builder::new().prefix("docker-registry-").tempdir()?;
+        let port = free_port();
+        let auth = match tokens {
+            Some(tokens) => token_auth(tokens),
+            None => {
+                let users = folder.path().join("htpasswd");
+                std::fs::write(&users, OWNER)?;
+                json!({"htpasswd": {"realm": "registry", "path": users}})
+            }
+        };
+        let configuration = json!({
+            "version": "0.1",
+            "log": { "level": "warn" },
+            "storage": {
+                "filesystem": { "rootdirectory": folder.path().join("data") },
+                "delete": { "enabled": true },
+            },
+            "http": { "addr": format!("127.0.0.1:{port}"), "secret": "shared-by-replicas" },
+            "auth": auth,
+        });
+        Self::serve(folder, port, &configuration).await
+    }
+
+    /// Stops it. Its blobs stay.
+    pub fn stop(&mut self) {
+        self.server.stop();
     }
 
     /// The log, including the access log.
@@ -98,9 +139,13 @@ fn configuration(port: u16, bucket: &Bucket, tokens: &TokenServer, tls: Option<&
             "delete": { "enabled": true },
         },
         "http": http,
-        "auth": { "token": {
-            "realm": tokens.realm(), "service": tokens.service(), "issuer": tokens.issuer(),
-            "rootcertbundle": tokens.certificate(),
-        }},
+        "auth": token_auth(tokens),
     })
+}
+
+fn token_auth(tokens: &TokenServer) -> Value {
+    json!({ "token": {
+        "realm": tokens.realm(), "service": tokens.service(), "issuer": tokens.issuer(),
+        "rootcertbundle": tokens.certificate(),
+    }})
 }

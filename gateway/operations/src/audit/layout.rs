@@ -31,7 +31,8 @@ impl Layout {
     pub(super) fn new(kind: RegistryKind, registry: Arc<dyn Registry>) -> Self {
         let others = match kind {
             RegistryKind::Quay => QUAY_PREFIXES,
-            RegistryKind::Distribution => DISTRIBUTION_PREFIXES,
+            // Without zones, nothing is listed.
+            RegistryKind::Distribution | RegistryKind::Oci => DISTRIBUTION_PREFIXES,
         };
         Self { registry, others }
     }

@@ -180,7 +180,7 @@ pub async fn run(
         took: began.elapsed(),
         registry: match settings.registry_kind {
             RegistryKind::Quay => "Quay",
-            RegistryKind::Distribution => "registry",
+            RegistryKind::Distribution | RegistryKind::Oci => "registry",
         },
         registry_at: (settings.registry_hostname.clone(), quay.instances[0].url.to_string()),
         gateway_at: (settings.hostname.clone(), dialled.to_string()),

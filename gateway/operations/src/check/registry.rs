@@ -57,7 +57,7 @@ pub(super) async fn check(
     let servers = [server];
     let own: &[StepName] = match settings.registry_kind {
         RegistryKind::Quay => &[StepName::Challenge, StepName::Keys, StepName::Health],
-        RegistryKind::Distribution => &[StepName::Challenge],
+        RegistryKind::Distribution | RegistryKind::Oci => &[StepName::Challenge],
     };
     let plan = [connection::plan(&servers), own.to_vec()].concat();
     let proxy = connection::proxies(&servers);

@@ -106,7 +106,7 @@ impl Reader {
     fn catalog(&self) -> Scope {
         match self.kind {
             RegistryKind::Quay => Scope::Login,
-            RegistryKind::Distribution => Scope::Catalog,
+            RegistryKind::Distribution | RegistryKind::Oci => Scope::Catalog,
         }
     }
 

@@ -64,7 +64,7 @@ impl Upstream {
     async fn probe(&self, instance: &Instance) -> (Evidence, String) {
         let path = match self.kind {
             RegistryKind::Quay => "/health/instance",
-            RegistryKind::Distribution => "/v2/",
+            RegistryKind::Distribution | RegistryKind::Oci => "/v2/",
         };
         let (parts, body) = match self.get(instance, &PathAndQuery::from_static(path)).await {
             Ok(answer) => answer.into_parts(),

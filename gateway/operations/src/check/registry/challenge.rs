@@ -21,7 +21,9 @@ pub(super) fn check_challenge(
             format!("GET /v2/: {status} without a Bearer challenge"),
             Advice::new("the server is not Quay", "correct `registry.url`, or set `registry.kind`"),
         )),
-        (RegistryKind::Distribution, bearer) => distribution(settings, status, headers, bearer),
+        (RegistryKind::Distribution | RegistryKind::Oci, bearer) => {
+            distribution(settings, status, headers, bearer)
+        }
     }
 }
 

@@ -1,0 +1,85 @@
+//! Any registry that speaks the distribution specification, such as Harbor, zot, GitLab or Nexus. Its stores are not known.
+
+use backends::{Digest, Key};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, LOCATION};
+use http::{HeaderMap, StatusCode};
+
+use super::{Registry, names};
+
+/// What all registries have in common.
+#[derive(Debug)]
+pub(super) struct Oci;
+
+impl Registry for Oci {
+    /// There is no zone, so the key only names the blob.
+    fn blob_key(&self, digest: &Digest) -> Key {
+        let hex = digest.hex();
+        Key::new(format!("sha256/{}/{hex}", &hex[..2]))
+    }
+
+    /// A 200 that names the blob, or a redirect to a place whose path ends with the blob's digest, as the S3 storage of
+    /// distribution gives it. `Docker-Content-Digest` is not required (distribution specification, "Pulling blobs"):
+    /// without it, a 200 counts only if it is about bytes of a known length, and not about a page.
+    fn permits(&self, status: StatusCode, headers: &HeaderMap, digest: &Digest) -> bool {
+        match status {
+            StatusCode::OK if headers.contains_key("docker-content-digest") => names(headers, digest),
+            StatusCode::OK => {
+                let is_bytes =
+                    headers.get(CONTENT_TYPE).is_some_and(|kind| kind == "application/octet-stream");
+                is_bytes && headers.contains_key(CONTENT_LENGTH)
+            }
+            StatusCode::TEMPORARY_REDIRECT | StatusCode::FOUND => {
+                let location = headers.get(LOCATION).and_then(|value| value.to_str().ok());
+                let path = location.and_then(|location| location.split(['?', '#']).next());
+                path.is_some_and(|path| {
+                    let path = path.strip_suffix("/data").unwrap_or(path);
+                    path.rsplit(['/', ':']).next() == Some(digest.hex().as_str())
+                })
+            }
+            _ => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn permits(status: u16, headers: &[(&'static str, &str)]) -> bool {
+        let headers = headers
+            .iter()
+            .map(|(name, value)| (http::HeaderName::from_static(name), value.parse().expect("a value")));
+        Oci.permits(StatusCode::from_u16(status).expect("a status"), &headers.collect(), &Digest::EMPTY)
+    }
+
+    #[test]
+    fn only_an_answer_about_the_blob_is_a_permission() {
+        let (hex, bytes) = (Digest::EMPTY.hex(), ("content-type", "application/octet-stream"));
+        let (own, length) = (Digest::EMPTY.to_string(), ("content-length", "0"));
+        let other = Digest::of(b"other").to_string();
+        assert!(permits(200, &[("docker-content-digest", &own)]));
+        assert!(permits(200, &[bytes, length]));
+        assert!(!permits(200, &[("docker-content-digest", &other), bytes, length]));
+        assert!(!permits(200, &[("content-type", "text/html"), length]), "the page of a proxy");
+        assert!(
+            !permits(200, &[bytes])
+                && !permits(200, &[])
+                && !permits(204, &[("docker-content-digest", &own)])
+        );
+        for (location, may) in [
+            (
+                format!(
+                    "https://s3.example.com/b/docker/registry/v2/blobs/sha256/e3/{hex}/data?X-Amz-Signature=0a"
+                ),
+                true,
+            ),
+            (format!("https://s3.example.com/b/{hex}"), true),
+            (format!("https://cdn.example.com/blobs/sha256:{hex}?token=a"), true),
+            (format!("https://login.example.com/?back=/{hex}"), false),
+            ("https://login.example.com/".to_owned(), false),
+            (format!("https://s3.example.com/b/{hex}/other"), false),
+        ] {
+            assert_eq!(permits(307, &[("location", &location)]), may, "{location}");
+        }
+    }
+}
