@@ -222,10 +222,10 @@ pub(super) fn resolve(
     let state_dir =
         file.state_dir.as_ref().map_or_else(|| STATE_DIR.into(), |dir| relative_to(path, &dir.value));
     let cache = cache(path, &file, &state_dir)?;
-    let admin = admin(path, &file.admin, std::iter::once(&hostname).chain(&more_hostnames))?;
     let trusted_proxies = trusted_proxies(path, file.trusted_proxies.as_ref())?;
     let ca_digest = roots::contents(&ca_files);
     Ok(Settings {
+        admin: admin(path, &file.admin, std::iter::once(&hostname).chain(&more_hostnames))?,
         listen: file.listen.unwrap_or(LISTEN),
         hostname,
         more_hostnames,
@@ -255,7 +255,6 @@ pub(super) fn resolve(
         targets,
         replication,
         cache,
-        admin,
         access_log: access_log(path, &file.access_log),
         otlp: otlp(path, &file.tracing.otlp)?,
         proxy_protocol: proxy_protocol(path, file.proxy_protocol, &trusted_proxies)?,

@@ -119,12 +119,7 @@ pub(super) fn values(settings: &Settings) -> BTreeMap<String, ConfigValue> {
     values.add_some("registry.redirects_to", redirects_to.as_ref());
     values.add_list("registry.forward_headers", Some(forward_headers));
     values.add("registry.config.MAXIMUM_LAYER_SIZE", size(*layer_max));
-    add_account(&mut values, account.as_ref());
-    add_auth(&mut values, auth);
-    if let Some(OfflineSettings { max_age, tokens }) = offline {
-        values.add("offline.max_age", humantime::format_duration(*max_age));
-        values.add("offline.tokens", tokens);
-    }
+    add_decisions(&mut values, account.as_ref(), auth, offline.as_ref());
     add_proxies(&mut values, proxies);
     values.add_list("ca", ca_files.iter().map(|file| file.display()));
     add_roots(&mut values, ca_digest, settings.connects_once().then_some(opened_roots));
@@ -190,6 +185,21 @@ fn add_proxies(values: &mut Values, proxies: &ProxyRules) {
         values.add_secret("proxy.credentials_file", proxies.compared());
     }
     values.add_list("proxy.no_proxy", Some(no_proxy).filter(|list| !list.is_empty()));
+}
+
+/// Who reads, and who decides about it.
+fn add_decisions(
+    values: &mut Values,
+    account: Option<&Account>,
+    auth: &AuthSettings,
+    offline: Option<&OfflineSettings>,
+) {
+    add_account(values, account);
+    add_auth(values, auth);
+    if let Some(OfflineSettings { max_age, tokens }) = offline {
+        values.add("offline.max_age", humantime::format_duration(*max_age));
+        values.add("offline.tokens", tokens);
+    }
 }
 
 fn add_auth(values: &mut Values, auth: &AuthSettings) {
