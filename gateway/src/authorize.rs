@@ -3,7 +3,7 @@
 
 use std::time::SystemTime;
 
-use gateway_http::Problem;
+use gateway_http::{Fault, Problem};
 use http::header::{
     AUTHORIZATION, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, RANGE,
 };
@@ -11,13 +11,14 @@ use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, Method, StatusCode};
 use registry::bearer::bearer_token;
-use registry::token_life;
 use registry::upstream::{Answer, Head, Purpose};
+use registry::{is_plain_query, token_life};
 use tokio::time::Instant;
 use zone_router::Blob;
 
 use crate::Gateway;
 use crate::forward;
+use crate::offline::{self, Allowed};
 use crate::permissions::{Granted, Question};
 use crate::request::Client;
 
@@ -27,6 +28,8 @@ pub(crate) enum Verdict {
     Yes(Granted),
     /// The registry refused: its answer to `HEAD`.
     No(Box<Answer>),
+    /// The registry is away, and let no such client read this repository lately.
+    NotLately,
 }
 
 /// Asks whether this client may read this blob of this repository.
@@ -57,10 +60,23 @@ pub(crate) async fn may_read(
     // Measured before the question: a permission lasts no longer than the tokens did at that time.
     let (when, now) = (Instant::now(), SystemTime::now());
     let answer = ask_registry(gateway, request, &headers, blob, client).await;
+    let fails = answer
+        .as_ref()
+        .map_or_else(|problem| problem.fault == Fault::Registry, |answer| answer.status().is_server_error());
+    if fails
+        && is_plain_query(target.query())
+        && let Some(allowed) = offline::permitted(gateway, &headers, repository, blob.digest).await
+    {
+        gateway.metrics.permission_decided("offline");
+        return Ok(match allowed {
+            Allowed::Yes(granted) => Verdict::Yes(granted),
+            Allowed::No => Verdict::NotLately,
+        });
+    }
     let answer = answer.inspect_err(|_| gateway.metrics.permission_decided("unanswered"))?;
     if !gateway.registry.permits(answer.status(), answer.headers(), &blob.digest) {
         gateway.metrics.permission_decided("no");
-        gateway.permissions.refused(repository, &blob.digest, answer.status());
+        refused(gateway, repository, blob, answer.status());
         return Ok(Verdict::No(Box::new(answer)));
     }
     gateway.metrics.permission_decided("yes");
@@ -70,6 +86,7 @@ pub(crate) async fn may_read(
     let granted = gateway.permissions.granted(size, answer.headers(), is_redirect);
     if target.query().is_none() {
         gateway.permissions.confirm(repository, [(blob.digest, size)], when);
+        offline::learn_links(gateway, repository, vec![blob.digest], when);
     }
     if let Some(asked) = asked {
         let life = token_life::shortest(&headers, target.query(), may_judge, now);
@@ -142,6 +159,15 @@ async fn ask_registry(
     // Another instance may answer sooner.
     let bound = timeouts.blob_answer.saturating_sub(timeouts.registry_permission);
     upstream.ask_in(&upstream.order_after(&order), purpose, head(), bound).await.map_err(|_| late)
+}
+
+/// Takes the registry's refusal for this blob in this repository.
+pub(crate) fn refused(gateway: &Gateway, repository: &str, blob: &Blob, status: StatusCode) {
+    gateway.permissions.refused(repository, &blob.digest, status);
+    // Other refusals are about the client, and one client must not take anything from the others.
+    if let Some(offline) = gateway.offline.as_ref().filter(|_| status == StatusCode::NOT_FOUND) {
+        offline.forget_link(repository, blob.digest);
+    }
 }
 
 /// Removes the conditions and ranges, so that the headers ask for the whole blob whatever the client already

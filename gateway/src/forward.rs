@@ -14,22 +14,8 @@ use gateway_http::{Body, Problem, Via, end_to_end, forwarded_request};
 use registry::upstream::{Answer, Head, InstanceId, Order};
 use registry::{loggable, unescaped};
 
-/// Forwards a request with its streaming body. `bound` limits the wait for the answer, from the last byte of
-/// the body on.
-pub(crate) async fn forward(
-    gateway: &Gateway,
-    request: &Parts,
-    body: Body,
-    client: &Client,
-    bound: Duration,
-) -> Response<Body> {
-    match answered(gateway, request, body, client, bound).await {
-        Ok(answer) => relay(gateway, answer, client),
-        Err(problem) => refused(request, &problem),
-    }
-}
-
-/// Sends a request to the registry and returns the registry's answer as it is.
+/// Sends a request with its streaming body to the registry and returns the registry's answer as it is. `bound` limits the
+/// wait for the answer, from the last byte of the body on.
 ///
 /// # Errors
 /// No instance of the registry answered, or the request cannot be forwarded.

@@ -19,6 +19,7 @@ use crate::drains::DrainStates;
 use crate::index_manifests::QueuedManifests;
 use crate::metrics::ContradictedSizes;
 use crate::metrics::Metrics;
+use crate::offline::Offline;
 use crate::permissions::Permissions;
 use crate::server::Protocols;
 use crate::shared_uploads::SharedUploads;
@@ -62,6 +63,8 @@ pub struct Gateway {
     /// The registry, and the stores to which it redirects.
     pub(crate) client: RegistryClient,
     pub(crate) permissions: Arc<Permissions>,
+    /// What is served while the registry is away, if the configuration says so.
+    pub(crate) offline: Option<Arc<Offline>>,
     /// Verifies the registry's tokens, if the configuration says so.
     pub(crate) tokens: Option<Arc<TokenVerifier>>,
     /// Where the keys of the tokens come from.
@@ -135,7 +138,8 @@ impl Gateway {
     /// The status of every pool that clients share.
     pub(crate) fn pools(&self) -> Vec<PoolStatus> {
         let ours = [&*self.connections, &*self.requests].into_iter().chain(self.cache.pools());
-        ours.chain(self.upstream.pools()).map(Pool::status).collect()
+        let logins = self.offline.iter().map(|offline| &**offline.logins());
+        ours.chain(self.upstream.pools()).chain(logins).map(Pool::status).collect()
     }
 
     /// A blob with its key, which is the same in every zone.

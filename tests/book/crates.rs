@@ -12,7 +12,7 @@ const PICTURE: &str = "docs/src/pictures/crates.svg";
 /// The rows of the drawing, from above: each crate with its column. A crate depends on lower rows only.
 const ROWS: [&[(&str, u32)]; 10] = [
     &[("gateway", 2)],
-    &[("operations", 2)],
+    &[("offline", 1), ("operations", 2)],
     &[("registry", 1), ("blob-cache", 2), ("quay-db", 3)],
     &[("limits", 0), ("certificates", 3)],
     &[("config", 1)],

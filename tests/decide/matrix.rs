@@ -20,10 +20,10 @@ use serde_json::{Value, json};
 
 const FILE: &str = "decide/matrix.tsv";
 
-const REPOSITORIES: [(&str, &str, bool); 2] =
+pub(super) const REPOSITORIES: [(&str, &str, bool); 2] =
     [("private", "admin/secret", false), ("public", "admin/open", true)];
 
-const CREDENTIALS: [&str; 15] = [
+pub(super) const CREDENTIALS: [&str; 15] = [
     "anonymous",
     "anonymous token",
     "user",
@@ -44,11 +44,11 @@ const CREDENTIALS: [&str; 15] = [
 /// After a deletion, for owners with an old token.
 const DELETED: [&str; 3] = ["anonymous", "user", "removed member, old token"];
 
-const READS: [Read; 7] =
+pub(super) const READS: [Read; 7] =
     [Read::Tag, Read::ByDigest, Read::Blob, Read::Head, Read::Range, Read::Referrers, Read::Tags];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Read {
+pub(super) enum Read {
     Tag,
     ByDigest,
     Blob,
@@ -63,7 +63,7 @@ impl Read {
         matches!(self, Self::Blob | Self::Head | Self::Range)
     }
 
-    fn target(self, repository: &str, manifest: &Digest, blob: &Digest) -> String {
+    pub(super) fn target(self, repository: &str, manifest: &Digest, blob: &Digest) -> String {
         match self {
             Self::Tag => format!("/v2/{repository}/manifests/v1"),
             Self::ByDigest => format!("/v2/{repository}/manifests/{manifest}"),
@@ -74,20 +74,20 @@ impl Read {
     }
 }
 
-struct Matrix {
-    site: Site,
+pub(super) struct Matrix {
+    pub(super) site: Site,
     gateway: Gateway,
     /// Forgets after a second, for what the registry may remember for a minute.
     forgetful: Gateway,
     /// Reads at the registry itself.
-    direct: Client,
+    pub(super) direct: Client,
     other: Quay,
     rows: String,
     cells: usize,
 }
 
 impl Matrix {
-    async fn start() -> Result<Self> {
+    pub(super) async fn start() -> Result<Self> {
         let site = Site::start()?;
         for (_, repository, public) in REPOSITORIES {
             site.quay.add_repository(repository, public);
@@ -121,7 +121,7 @@ impl Matrix {
         Ok(Some(answer["token"].as_str().context("no token")?.to_owned()))
     }
 
-    async fn token(&self, credential: &str, repository: &str) -> Result<Option<String>> {
+    pub(super) async fn token(&self, credential: &str, repository: &str) -> Result<Option<String>> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
         let quay = &self.site.quay;
         let minted = |overrides: Value| quay.token("admin", repository, &["pull"], overrides).map(Some);
@@ -170,11 +170,7 @@ impl Matrix {
         let (status, body) = ask(gateway, read, target, token).await?;
         ensure!(status == expected, "{}: {status}, the registry answers {expected}: {target}", what.name);
         if !status.is_success() {
-            ensure!(body.len() < 2048, "{}: a refusal of {} bytes", what.name, body.len());
-            for part in &what.parts {
-                let leaks = body.windows(part.len()).any(|window| window == &part[..]);
-                ensure!(!leaks, "{}: a refusal has a part of what it refuses", what.name);
-            }
+            what.is_not_in(&body)?;
         }
         self.cells += 1;
         Ok(status)
@@ -254,19 +250,38 @@ impl Matrix {
 }
 
 /// What must not be in a refusal.
-struct Secret<'a> {
+pub(super) struct Secret<'a> {
     name: &'a str,
     parts: [Bytes; 2],
 }
 
 impl<'a> Secret<'a> {
-    fn new(name: &'a str, image: &Image, blob: &Blob) -> Result<Self> {
+    pub(super) fn new(name: &'a str, image: &Image, blob: &Blob) -> Result<Self> {
         let Some(Content::Memory(bytes)) = &blob.content else { anyhow::bail!("a blob without bytes") };
         Ok(Self { name, parts: [bytes.slice(100..140), Bytes::from(image.config.digest.hex())] })
     }
+
+    pub(super) fn name(&self) -> &str {
+        self.name
+    }
+
+    /// A refusal has none of it.
+    pub(super) fn is_not_in(&self, body: &Bytes) -> Result<()> {
+        ensure!(body.len() < 2048, "{}: a refusal of {} bytes", self.name, body.len());
+        for part in &self.parts {
+            let leaks = body.windows(part.len()).any(|window| window == &part[..]);
+            ensure!(!leaks, "{}: a refusal has a part of what it refuses", self.name);
+        }
+        Ok(())
+    }
 }
 
-async fn ask(client: &Client, read: Read, target: &str, token: Option<&str>) -> Result<(StatusCode, Bytes)> {
+pub(super) async fn ask(
+    client: &Client,
+    read: Read,
+    target: &str,
+    token: Option<&str>,
+) -> Result<(StatusCode, Bytes)> {
     let method = if read == Read::Head { Method::HEAD } else { Method::GET };
     let mut request =
         client.raw(method, target)?.header("accept", "application/vnd.oci.image.manifest.v1+json");
@@ -293,11 +308,16 @@ async fn nobody_reads_what_the_registry_refuses() -> Result<()> {
     ensure!(decided >= 20.0, "the gateway decided {decided} reads by itself");
     ensure!(matrix.cells >= 450, "{} cells", matrix.cells);
     let head = "repository\tblob\tcredential\tby tag\tby digest\tblob\tHEAD\tRange\treferrers\ttags\n";
-    let (table, path) = (format!("{head}{}", matrix.rows), Path::new(env!("CARGO_MANIFEST_DIR")).join(FILE));
+    is_written(FILE, &format!("{head}{}", matrix.rows))
+}
+
+/// The table is the one in the file.
+pub(super) fn is_written(file: &str, table: &str) -> Result<()> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
     if std::env::var_os("UPDATE_MATRIX").is_some() {
-        std::fs::write(&path, &table)?;
+        std::fs::write(&path, table)?;
     }
     let written = std::fs::read_to_string(&path).unwrap_or_default();
-    assert_eq!(table, written, "UPDATE_MATRIX=1 writes {FILE}");
+    assert_eq!(table, written, "UPDATE_MATRIX=1 writes {file}");
     Ok(())
 }

@@ -12,6 +12,7 @@ use super::bounds::{Limits, Timeouts};
 use super::env::keys;
 use super::journal::JournalEntry;
 use super::located::Located;
+use super::offline::OfflineEntry;
 use super::otlp::TracingEntry;
 use super::proxy::ProxyEntry;
 use super::quay::ZoneMap;
@@ -32,6 +33,7 @@ pub(crate) struct ConfigFile {
     pub journal: Option<Located<JournalEntry>>,
     pub registry: RegistryEntry,
     pub auth: AuthEntry,
+    pub offline: OfflineEntry,
     pub home: Option<Located<String>>,
     pub ca: Option<Located<PathBuf>>,
     pub proxy: ProxyEntry,
@@ -125,6 +127,7 @@ keys!(ConfigFile {
     journal,
     registry,
     auth,
+    offline,
     home,
     ca,
     proxy,
@@ -139,7 +142,7 @@ keys!(ConfigFile {
     routing,
     limits,
     timeouts,
-} tls, registry, auth, proxy, cache, admin, access_log, tracing, replication, routing, limits, timeouts);
+} tls, registry, auth, offline, proxy, cache, admin, access_log, tracing, replication, routing, limits, timeouts);
 keys!(RegistryEntry {
     kind,
     url,

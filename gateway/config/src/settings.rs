@@ -22,6 +22,7 @@ use super::hostnames::{Hostnames, hostnames, is_plain};
 use super::instances::{self, Instance};
 use super::journal::{JournalSettings, journal};
 use super::located::Located;
+use super::offline::{OfflineSettings, offline};
 use super::otlp::{OtlpSettings, otlp};
 use super::patterns::{Patterns, patterns};
 use super::pitfalls::{PitfallInput, pitfalls};
@@ -81,6 +82,8 @@ pub struct Settings {
     pub layer_max: u64,
     /// Which decisions about reads the gateway makes by itself.
     pub auth: AuthSettings,
+    /// What is served while the registry is away. `None` if nothing is.
+    pub offline: Option<OfflineSettings>,
     /// The service account: read-only, for the gateway's own requests to the registry.
     pub account: Option<Account>,
     /// Files of further trusted roots.
@@ -236,6 +239,7 @@ pub(super) fn resolve(
         forward_headers: forward_headers(path, file.registry.forward_headers.as_ref())?,
         layer_max: quay.layer_max(),
         auth: auth(path, &file, &quay, &registry_hostname)?,
+        offline: offline(path, &file.offline, file.registry.kind)?,
         registry_hostname,
         account: account(path, &file)?,
         files: files_read(path, &file, &ca_files),

@@ -143,6 +143,16 @@ fn registry(lines: &mut Lines, settings: &Settings) {
         ),
         None => lines.add("auth", "the registry is asked for each credential"),
     }
+    if let Some(offline) = &settings.offline {
+        let max_age = humantime::format_duration(offline.max_age);
+        let tokens = if offline.tokens { "with" } else { "without" };
+        lines.add(
+            "offline",
+            format!(
+                "while the registry is away, answers of the last {max_age}, {tokens} tokens of the gateway"
+            ),
+        );
+    }
     match &settings.account {
         Some(account) => lines.add("registry.account", format!("{}, password given", account.username)),
         None => lines.add("registry.account", "none"),

@@ -69,6 +69,21 @@ impl Problem {
         }
     }
 
+    /// The registry is away, and requests are not sent to it until it answers probes again.
+    #[must_use]
+    pub fn away() -> Self {
+        Self {
+            status: StatusCode::SERVICE_UNAVAILABLE,
+            code: "UNAVAILABLE",
+            fault: Fault::Registry,
+            retry: true,
+            message: "the registry is away, and this is not known without it; nothing was changed or stored"
+                .to_owned(),
+            fix: "retry when the registry is back; the gateway notices that within seconds",
+            unsent: true,
+        }
+    }
+
     /// The request waits for something that is out of use. If the request is part of an upload, the upload is
     /// lost.
     #[must_use]

@@ -14,6 +14,7 @@ mod manifest;
 mod names;
 mod object;
 mod quay;
+mod read;
 pub mod redirects;
 mod route;
 pub mod service_account;
@@ -38,6 +39,7 @@ pub use loggable::loggable;
 pub use manifest::{LocalBlob, children, local_blobs};
 pub use names::{GatewayName, Names};
 pub use quay::{UploadRefusal, is_masked_bad_gateway};
+pub use read::{Read, is_plain_query};
 pub use route::{Repeat, Route, manifest_repository, repeat, upload_repository};
 
 use config::{RegistryKind, Settings};

@@ -78,7 +78,7 @@ impl Route {
 }
 
 /// Where Quay gives tokens (`endpoints/v2/v2auth.py`).
-const TOKEN: &str = "/v2/auth";
+pub(crate) const TOKEN: &str = "/v2/auth";
 
 /// Whether, and after which answers, a request without a body may be sent to a second instance although the
 /// first may have received it.
@@ -126,7 +126,7 @@ pub fn repeat(method: &Method, path: &str, query: Option<&str>) -> Repeat {
 }
 
 /// Whether the text is a tag, a digest, or the word `list`.
-fn is_reference(text: &str) -> bool {
+pub(crate) fn is_reference(text: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-:+".contains(&byte);
     !text.is_empty() && !text.starts_with('.') && text.bytes().all(plain)
 }
@@ -152,7 +152,7 @@ pub fn manifest_repository(path: &str) -> Option<String> {
     (is_repository(name) && is_reference(reference)).then(|| name.to_owned())
 }
 
-fn reads(method: &Method) -> bool {
+pub(crate) fn reads(method: &Method) -> bool {
     method == Method::GET || method == Method::HEAD
 }
 

@@ -73,6 +73,7 @@ pub(super) async fn gateway(
     let metrics = Arc::new(Metrics::new(&zones));
     let access_log = settings.access_log.as_ref().map(AccessLog::open).transpose()?.map(Arc::new);
     let (permissions, Tokens { verifier: tokens, keys: token_keys }) = decisions(&settings).await?;
+    let offline = decisions::offline(&settings).await?;
     let copying = Copying { journal, router: &router, cache: &cache, quay: &quay };
     let fanout = FanOut::start(copying.setup(&settings, zones), stop.clone());
     let targets = targets(&settings);
@@ -92,6 +93,7 @@ pub(super) async fn gateway(
         shared_uploads: shared_uploads(&settings, tls),
         client,
         permissions: Arc::new(permissions),
+        offline,
         tokens,
         token_keys,
         sizes: Arc::new(ContradictedSizes::default()),

@@ -7,7 +7,10 @@ use anyhow::Context as _;
 use config::{Settings, TokenKeys, TokenSettings};
 use registry::bearer::{Form, KeySet, KeySource, KeyedHash, Rules, TokenVerifier};
 
+use offline::Remembered;
+
 use crate::Gateway;
+use crate::offline::Offline;
 use crate::permissions::{Memories, Permissions};
 
 /// The verifier of the registry's tokens, and where its keys come from. Both are absent if no tokens are verified.
@@ -52,6 +55,36 @@ pub(super) fn next_tokens(running: &Gateway, settings: &Settings) -> anyhow::Res
         return Ok(Tokens { verifier: running.tokens.clone(), keys: running.token_keys.clone() });
     }
     tokens(settings, running.permissions.hash().clone())
+}
+
+/// What is remembered for the time while the registry is away.
+///
+/// # Errors
+/// Its files in `state_dir` cannot be used.
+pub(super) async fn offline(settings: &Settings) -> anyhow::Result<Option<Arc<Offline>>> {
+    let Some(offline) = settings.offline else { return Ok(None) };
+    if offline.tokens && settings.auth.tokens.is_none() {
+        tracing::warn!(
+            "offline.tokens has no effect: without auth.verify_tokens, Quay's tokens are not read"
+        );
+    }
+    let (state_dir, host) = (settings.state_dir.clone(), settings.registry_hostname.clone());
+    let registry = format!("{:?} {host}", settings.registry_kind);
+    let open = move || Remembered::open(&state_dir, &registry, &host, offline);
+    let remembered = tokio::task::spawn_blocking(open).await?;
+    Ok(Some(Arc::new(Offline::new(remembered.context("what is remembered for offline use")?))))
+}
+
+/// What is remembered, for a later configuration. It is of one registry, and requests under way may still learn from that
+/// one.
+pub(super) fn next_offline(running: &Gateway, settings: &Settings) -> Option<Arc<Offline>> {
+    let same = running.settings.registry_hostname == settings.registry_hostname;
+    if !same && running.offline.is_some() {
+        tracing::warn!(
+            "the registry has another name: nothing is served while it is away before the gateway is restarted"
+        );
+    }
+    running.offline.clone().filter(|_| same)
 }
 
 /// What tells this registry from every other.

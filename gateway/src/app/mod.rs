@@ -21,6 +21,7 @@ use crate::access_log::AccessLog;
 use crate::admin;
 use crate::copies;
 use crate::gateway::Current;
+use crate::offline::Offline;
 use crate::otlp::Traces;
 use crate::server;
 use crate::server::descriptors;
@@ -180,6 +181,7 @@ impl App {
             if all_pushed {
                 ended.permissions.close();
             }
+            ended.offline.as_deref().map(Offline::close);
         };
         let _ = tokio::task::spawn_blocking(finish).await;
         tracing::info!("quay-gateway has stopped");

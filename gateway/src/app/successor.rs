@@ -138,6 +138,7 @@ impl Prepared {
         Gateway {
             protocols: Arc::new(Protocols::new(&settings.limits, &settings.timeouts)),
             permissions: decisions::next_permissions(running, &settings),
+            offline: decisions::next_offline(running, &settings),
             tokens: tokens.verifier,
             token_keys: tokens.keys,
             client_tls,

@@ -1,21 +1,19 @@
 //! Learns links from what passes through: manifests that the registry serves, and uploads and mounts that it completes.
 
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
 
 use backends::Digest;
-use bytes::Bytes;
-use gateway_http::{Body, BodyError, content_length};
+use gateway_http::{Body, content_length};
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::request::Parts;
 use http::{HeaderMap, Method, Response, StatusCode};
-use http_body::{Frame, SizeHint};
 use limits::memory::{Reservation, Use};
 use registry::{linked_blobs, manifest_repository, upload_repository};
 use tokio::time::Instant;
 
 use crate::Gateway;
+use crate::offline;
+use crate::read_along::read_along;
 use crate::request::Client;
 
 /// The bytes of a manifest that is read along. Images with hundreds of layers have less. It is parsed at once, so this
@@ -34,8 +32,10 @@ pub(crate) fn learn_manifest(
     response: Response<Body>,
     client: &Client,
 ) -> Response<Body> {
-    let Some(lesson) = lesson(gateway, request, asked, &response, client) else { return response };
-    response.map(|body| Body::new(Learning { body, lesson: Some(lesson) }))
+    match lesson(gateway, request, asked, &response, client) {
+        Some((lesson, size, memory)) => read_along(response, size, memory, move |bytes| lesson.end(&bytes)),
+        None => response,
+    }
 }
 
 fn lesson(
@@ -44,7 +44,7 @@ fn lesson(
     asked: Instant,
     response: &Response<Body>,
     client: &Client,
-) -> Option<Lesson> {
+) -> Option<(Lesson, usize, Reservation)> {
     // With a query, a proxy in between may have meant something else.
     let plain = request.method == Method::GET && request.uri.query().is_none();
     let learns = gateway.tokens.is_some() && gateway.registry.manifests_link();
@@ -62,9 +62,8 @@ fn lesson(
     let memory = gateway.memory.reserve(Use::Manifests, Some(client.holder()), TIMES * size)?;
     let size = usize::try_from(size).ok()?;
     gateway.permissions.note_headers(headers, gateway.registry.blob_headers());
-    let bytes = Vec::with_capacity(size);
     let gateway = Arc::clone(gateway);
-    Some(Lesson { gateway, repository, content_type, digest, asked, size, bytes, _memory: memory })
+    Some((Lesson { gateway, repository, content_type, digest, asked }, size, memory))
 }
 
 /// A manifest on its way to a client.
@@ -75,67 +74,20 @@ struct Lesson {
     /// The digest that the registry named.
     digest: Digest,
     asked: Instant,
-    /// The bytes that the answer has.
-    size: usize,
-    bytes: Vec<u8>,
-    _memory: Reservation,
 }
 
 impl Lesson {
     /// Learns the links, if these are the bytes that the registry named.
-    fn end(self) {
-        if self.bytes.len() != self.size || Digest::of(&self.bytes) != self.digest {
+    fn end(self, bytes: &[u8]) {
+        if Digest::of(bytes) != self.digest {
             return;
         }
         let max = self.gateway.settings.limits.manifest_blobs;
-        let Some(blobs) = linked_blobs(&self.content_type, &self.bytes, max) else { return };
+        let Some(blobs) = linked_blobs(&self.content_type, bytes, max) else { return };
         tracing::debug!(repository = self.repository, blobs = blobs.len(), "links of a manifest");
-        let blobs = blobs.into_iter().map(|digest| (digest, None));
-        self.gateway.permissions.confirm(&self.repository, blobs, self.asked);
-    }
-}
-
-/// A body that is read along.
-struct Learning {
-    body: Body,
-    /// `None` once the manifest was read, or turned out to be longer than it said.
-    lesson: Option<Lesson>,
-}
-
-impl http_body::Body for Learning {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let item = ready!(Pin::new(&mut self.body).poll_frame(context));
-        let Some(Ok(frame)) = &item else {
-            // It broke off, or ended before its length.
-            self.lesson = None;
-            return Poll::Ready(item);
-        };
-        if let Some(mut lesson) = self.lesson.take()
-            && let Some(data) = frame.data_ref()
-            && lesson.bytes.len() + data.len() <= lesson.size
-        {
-            lesson.bytes.extend_from_slice(data);
-            // Before the client has the last byte, because it asks for the blobs at once.
-            match lesson.bytes.len() == lesson.size {
-                true => lesson.end(),
-                false => self.lesson = Some(lesson),
-            }
-        }
-        Poll::Ready(item)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        let known = blobs.iter().map(|digest| (*digest, None));
+        self.gateway.permissions.confirm(&self.repository, known, self.asked);
+        offline::learn_links(&self.gateway, &self.repository, blobs, self.asked);
     }
 }
 
@@ -149,6 +101,7 @@ pub(crate) fn learn_upload(gateway: &Gateway, request: &Parts, asked: Instant, r
     // Both registries name the digest of the request.
     if asks_for(request.uri.query().unwrap_or_default(), &digest) {
         gateway.permissions.confirm(&repository, [(digest, None)], asked);
+        offline::learn_links(gateway, &repository, vec![digest], asked);
     }
 }
 

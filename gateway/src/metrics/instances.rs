@@ -23,6 +23,11 @@ pub(super) fn encode(families: &mut Families<'_>, instances: &[InstanceState], u
         "Requests that an instance of the registry answered with 5xx or not at all",
         instances.iter().map(|instance| ([name(instance)], instance.errors)),
     )?;
+    families.gauge(
+        "registry_away",
+        "Whether no instance of the registry is in use: with offline.max_age, answers come from what is remembered",
+        u64::from(instances.iter().all(|instance| instance.state != "closed")),
+    )?;
     let help =
         "Requests that every instance of the registry which was asked answered with 5xx or not at all: alert";
     families.counter("registry_unserved", help, unserved)

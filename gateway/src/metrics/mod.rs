@@ -63,6 +63,7 @@ pub(crate) struct Metrics {
     pushes_not_queued: Counter,
     wrong_sizes: Family<WhoLabels, Counter>,
     permissions: Family<PermissionLabels, Counter>,
+    stale_manifests: Counter,
     journal_refuses: AtomicBool,
     usable: Family<ZoneLabels, Gauge>,
     reloads: Reloads,
@@ -101,7 +102,7 @@ struct WhoLabels {
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct PermissionLabels {
-    /// `token`, `remembered`, `yes`, `no` or `unanswered`.
+    /// `token`, `remembered`, `yes`, `no`, `unanswered` or `offline`.
     by: &'static str,
 }
 
@@ -111,7 +112,7 @@ struct ZoneLabels {
 }
 
 /// What decides who may read a blob.
-const PERMISSIONS_BY: [&str; 5] = ["token", "remembered", "yes", "no", "unanswered"];
+const PERMISSIONS_BY: [&str; 6] = ["token", "remembered", "yes", "no", "unanswered", "offline"];
 
 /// Why handshakes fail.
 const HANDSHAKE_FAILURES: [&str; 5] = ["refused", "client_certificate", "proxy-header", "late", "broken"];
@@ -166,6 +167,9 @@ impl Metrics {
         let permissions = counters(PERMISSIONS_BY.map(|by| PermissionLabels { by }));
         let help = "Reads of blobs, by what decided who may read: a token and a link here, a remembered answer, or the registry";
         registry.register("permissions", help, permissions.clone());
+        let stale_manifests = Counter::default();
+        let help = "Manifests from before the registry went away";
+        registry.register("stale_manifests", help, stale_manifests.clone());
         let usable = Family::default();
         registry.register("zone_usable", "Whether a zone's configuration can be used", usable.clone());
         let reloads = Reloads::register(&mut registry);
@@ -185,6 +189,7 @@ impl Metrics {
             pushes_not_queued,
             wrong_sizes,
             permissions,
+            stale_manifests,
             journal_refuses: AtomicBool::new(false),
             usable,
             reloads,
@@ -275,6 +280,11 @@ impl Metrics {
     /// Counts a read, by what decided it.
     pub(crate) fn permission_decided(&self, by: &'static str) {
         self.permissions.get_or_create(&PermissionLabels { by }).inc();
+    }
+
+    /// Counts a manifest that is served although the registry is away.
+    pub(crate) fn stale_manifest(&self) {
+        self.stale_manifests.inc();
     }
 
     pub(crate) fn push_not_queued(&self) {

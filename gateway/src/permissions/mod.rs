@@ -171,6 +171,16 @@ impl Permissions {
         Some(Granted { size: link.size, headers })
     }
 
+    /// Whether nothing in this repository was changed through the gateway since `asked`.
+    pub(crate) fn is_unchanged(&self, repository: &str, asked: Instant) -> bool {
+        !self.changes.is_pending() && self.changes.is_unchanged(repository, asked)
+    }
+
+    /// A permission for a blob of which nothing is known but what the registry's answers say of every blob.
+    pub(crate) fn granted_lately(&self) -> Granted {
+        Granted { size: None, headers: self.blob_headers.read().latest.clone().unwrap_or_default() }
+    }
+
     /// Takes the registry's confirmation that these blobs are in this repository. It was asked at `asked`.
     pub(crate) fn confirm(
         &self,
@@ -179,7 +189,7 @@ impl Permissions {
         asked: Instant,
     ) {
         // A change of everything that has not taken effect yet is on disk already.
-        let unchanged = || !self.changes.is_pending() && self.changes.is_unchanged(repository, asked);
+        let unchanged = || self.is_unchanged(repository, asked);
         self.links.confirm(repository, blobs, asked, unchanged);
     }
 

@@ -21,6 +21,7 @@ use crate::Gateway;
 use crate::authorize::{self, Verdict};
 use crate::forward;
 use crate::metrics::Source;
+use crate::offline;
 use crate::request::Client;
 use crate::spans;
 use blob_cache::{BypassReason, CachedBlob, Follower, Lookup, NoFill, part_of};
@@ -70,6 +71,9 @@ impl Pull<'_> {
             {
                 Verdict::Yes(granted) => granted,
                 Verdict::No(answer) => return self.refused(*answer).await,
+                Verdict::NotLately => {
+                    return Ok(offline::unauthorized(self.gateway, Some(self.repository), self.client));
+                }
             };
         // If proven bytes contradict a size that was named, the size of the bytes is right.
         let expected = self.gateway.sizes.proven(&self.blob.digest).or(granted.size);
@@ -116,7 +120,7 @@ impl Pull<'_> {
             .upstream
             .ask(Purpose::Any(self.client.identity), method, path, headers, bound)
             .await?;
-        self.gateway.permissions.refused(self.repository, &self.blob.digest, answer.status());
+        authorize::refused(self.gateway, self.repository, &self.blob, answer.status());
         Ok(forward::relay(self.gateway, answer, self.client))
     }
 
@@ -199,7 +203,7 @@ impl Pull<'_> {
             registry_fallback::fetch(self.gateway, self.request, &self.blob, expected, self.client).await;
         match fetched {
             Ok(Fetched::Relay(response)) => {
-                self.gateway.permissions.refused(self.repository, &self.blob.digest, response.status());
+                authorize::refused(self.gateway, self.repository, &self.blob, response.status());
                 Ok(response)
             }
             Ok(Fetched::Blob(Opened { from, body })) => {

@@ -7,12 +7,11 @@ use std::sync::Arc;
 use backends::{RequestId, in_current_request};
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
-use tokio::time::Instant;
 use tracing::{Instrument as _, Span};
 
 use crate::Gateway;
 use crate::forward;
-use crate::links;
+use crate::offline;
 use crate::otlp;
 use crate::permissions::{self, Changed};
 use crate::pull;
@@ -75,11 +74,7 @@ async fn dispatch(
         // A path that looks like an upload may be the path of another change too.
         (Ok(()), Route::Upload | Route::Forward) => match changed {
             Some(changed) => change(gateway, request, body, changed, client.clone()).await,
-            None => {
-                let (bound, asked) = (gateway.settings.timeouts.registry_answer, Instant::now());
-                let response = forward::forward(gateway, &request, body, client, bound).await;
-                links::learn_manifest(gateway, &request, asked, response, client)
-            }
+            None => offline::read(gateway, &request, body, client).await,
         },
     };
     let response = bodiless(&method, response);
@@ -113,6 +108,11 @@ async fn change(
         if may_have_changed(&changed, ended) {
             // Before the client gets the answer, because it may read again at once.
             held.permissions.forget_changed(&changed);
+        }
+        // A result that is not known may be everybody's doing, and must not take the memory that an outage needs.
+        if let Some(offline) = held.offline.as_ref().filter(|_| ended.is_ok_and(|status| status.is_success()))
+        {
+            offline.forget_changed(&changed);
         }
         match answer {
             Ok(answer) => forward::relay(&held, answer, &client),

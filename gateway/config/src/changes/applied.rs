@@ -25,7 +25,7 @@ impl Applied {
 
 /// The keys whose changes need a restart, each because something that is open depends on it: a socket, a folder or a
 /// database. `registry.kind` decides what everything else means.
-pub const RESTART: [&str; 23] = [
+pub const RESTART: [&str; 25] = [
     "listen",
     "state_dir",
     "journal",
@@ -40,6 +40,8 @@ pub const RESTART: [&str; 23] = [
     "replication.fetch_max",
     "limits.open_files",
     "auth.freshness",
+    "offline.max_age",
+    "offline.tokens",
     "proxy.url",
     "proxy.credentials_file",
     "proxy.no_proxy",

@@ -26,6 +26,7 @@ impl Settings {
         self.admin.listen = running.admin.listen;
         self.proxies = Arc::clone(&running.proxies);
         self.auth.freshness = running.auth.freshness;
+        self.offline = running.offline;
         self.access_log = running.access_log.clone();
         self.otlp = running.otlp.clone();
         self.opened_roots = running.opened_roots;

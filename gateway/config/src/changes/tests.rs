@@ -94,6 +94,8 @@ const SAMPLES: &[(&str, Variables<'static>, Variables<'static>)] = &[
     (DISTRIBUTION, &[], &[("registry.token_keys", "{file: a, issuer: i, service: s}")]),
     (GATEWAY, &[], &[("auth.freshness", "30s")]),
     (GATEWAY, &[], &[("auth.verify_tokens", "false")]),
+    (GATEWAY, &[], &[("offline.max_age", "24h")]),
+    (GATEWAY, &[("offline.max_age", "24h")], &[("offline.tokens", "false")]),
     (GATEWAY, &[], &[("registry.config", "other.yaml")]),
     (GATEWAY, &[], &[("home", "zone-b")]),
     (GATEWAY, &[], &[("ca", "a")]),

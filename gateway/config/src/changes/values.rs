@@ -12,8 +12,8 @@ use replication::{Limits, LimitsByZone, Verify, Window};
 use super::shown::{Shown as _, size};
 use crate::{
     AccessLogSettings, AccessLogTarget, Account, AdminSettings, AuthSettings, CacheSettings, Instance,
-    JournalSettings, NamedZone, OtlpSettings, Placements, ReplicationSettings, Settings, TlsSettings,
-    TokenKeys, TokenSettings,
+    JournalSettings, NamedZone, OfflineSettings, OtlpSettings, Placements, ReplicationSettings, Settings,
+    TlsSettings, TokenKeys, TokenSettings,
 };
 
 /// One value.
@@ -80,6 +80,7 @@ pub(super) fn values(settings: &Settings) -> BTreeMap<String, ConfigValue> {
         layer_max,
         account,
         auth,
+        offline,
         proxies,
         // It follows from the URL of the registry and from Quay's own file.
         registry_is_plain: _,
@@ -120,6 +121,10 @@ pub(super) fn values(settings: &Settings) -> BTreeMap<String, ConfigValue> {
     values.add("registry.config.MAXIMUM_LAYER_SIZE", size(*layer_max));
     add_account(&mut values, account.as_ref());
     add_auth(&mut values, auth);
+    if let Some(OfflineSettings { max_age, tokens }) = offline {
+        values.add("offline.max_age", humantime::format_duration(*max_age));
+        values.add("offline.tokens", tokens);
+    }
     add_proxies(&mut values, proxies);
     values.add_list("ca", ca_files.iter().map(|file| file.display()));
     add_roots(&mut values, ca_digest, settings.connects_once().then_some(opened_roots));

@@ -54,6 +54,9 @@ impl Upstream {
         bound: Duration,
         zone_is_dead: ZoneIsDead<'_>,
     ) -> Result<(Answer, InstanceId), Problem> {
+        if self.gives_up && self.is_away() {
+            return Err(Problem::away());
+        }
         // No connection is used for a client that sends nothing.
         let body = with_first_piece(body).await.map_err(|error| not_begun(&error))?;
         if promises_more(&head.headers, &body) {
@@ -122,9 +125,13 @@ impl Upstream {
         let request = self.request(one.head)?;
         let lost = || self.out_of_use(instance, one);
         let exchanged = exchange(&instance.client, &self.timeouts, request, body, one.bound, &lost);
+        let reads = matches!(one.head.method, Method::GET | Method::HEAD);
         let exchanged = match repeat {
-            Repeat::Never => exchanged.await,
-            _ => self.wait_with_probes(instance, exchanged, one.others).await,
+            Repeat::Never if !(self.gives_up && reads) => exchanged.await,
+            _ => {
+                let others = one.others && repeat != Repeat::Never;
+                self.wait_with_probes(instance, exchanged, others).await
+            }
         };
         Ok(match exchanged {
             Ok(exchanged) => {
@@ -172,7 +179,8 @@ impl Upstream {
     /// Waits for an exchange, and has the instance probed while there is no answer. So an instance that hangs
     /// is detected within seconds, and a slow instance gets the time that it needs. If the client leaves,
     /// this says nothing about the instance, because the request may take long. If there are `others`, the
-    /// wait ends when the instance does not answer probes either.
+    /// wait ends when the instance does not answer probes either. If the gateway may answer without the
+    /// registry, it ends when the registry is away.
     async fn wait_with_probes(
         &self,
         instance: &Instance,
@@ -185,6 +193,9 @@ impl Upstream {
             tokio::select! {
                 exchanged = &mut exchanged => return exchanged,
                 () = sleep(suspicious) => instance.suspect(),
+            }
+            if self.gives_up && self.is_away() {
+                return Err(Failed { problem: Problem::away(), ending: Ending::GivenUp });
             }
             if others && instance.is_silent() {
                 let why = "the registry gave no answer, and does not answer probes";

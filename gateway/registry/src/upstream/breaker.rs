@@ -201,6 +201,11 @@ impl Breaker {
         self.open.as_ref().is_some_and(|open| open.silent)
     }
 
+    /// Whether no requests are sent. A doubt alone does not count.
+    pub(super) fn is_open(&self) -> bool {
+        self.open.is_some()
+    }
+
     /// Whether there was a recent failure, so that the instance is probed sooner.
     pub(super) fn is_doubtful(&self) -> bool {
         self.open.is_some() || self.doubted.is_some() || self.silences > 0 || self.errors.count > 0

@@ -161,6 +161,11 @@ impl Instance {
         self.memory().breaker.circuit() == Circuit::Closed
     }
 
+    /// Whether its breaker is open.
+    pub(super) fn is_open(&self) -> bool {
+        self.memory().breaker.is_open()
+    }
+
     /// Whether the instance does not answer probes.
     pub(super) fn is_silent(&self) -> bool {
         self.memory().breaker.is_silent()

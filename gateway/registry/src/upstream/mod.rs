@@ -50,6 +50,10 @@ pub struct Upstream {
     unserved: Arc<Unserved>,
     /// `MAXIMUM_LAYER_SIZE`
     layer_max: u64,
+    /// Whether requests are given up as soon as the registry is away, because the gateway may answer without it.
+    gives_up: bool,
+    /// The path of Quay's key set, which Quay reads from its database.
+    key_set: Option<PathAndQuery>,
 }
 
 /// The purpose of a request to the registry, and its client.
@@ -126,6 +130,8 @@ impl Upstream {
             permission_connections: pool("limits.registry_permissions", limits.registry_permissions),
             unserved: Arc::default(),
             layer_max: settings.layer_max,
+            gives_up: settings.offline.is_some(),
+            key_set: probe::key_set(settings),
         })
     }
 
@@ -157,6 +163,8 @@ impl Upstream {
             permission_connections: Arc::clone(&self.permission_connections),
             unserved: Arc::clone(&self.unserved),
             layer_max: settings.layer_max,
+            gives_up: settings.offline.is_some(),
+            key_set: probe::key_set(settings),
         })
     }
 
@@ -228,6 +236,12 @@ impl Upstream {
         kept: Option<InstanceId>,
     ) -> Order {
         self.ordered(uses, store, kept)
+    }
+
+    /// Whether the breakers of all instances are open, so that no request is answered.
+    #[must_use]
+    pub fn is_away(&self) -> bool {
+        self.instances.iter().all(|instance| instance.is_open())
     }
 
     /// Whether requests may be sent to an instance.

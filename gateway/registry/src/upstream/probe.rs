@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use http::header::{ACCEPT_ENCODING, HOST, USER_AGENT};
 use http::uri::PathAndQuery;
-use http::{HeaderValue, Request, StatusCode};
+use http::{HeaderValue, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
+use hyper::body::Incoming;
 use tokio::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
@@ -13,7 +14,7 @@ use super::Upstream;
 use super::breaker::Evidence;
 use super::instance::Instance;
 use crate::Health;
-use config::RegistryKind;
+use config::{RegistryKind, Settings};
 use gateway_http::Body;
 
 /// The time from the start of one probe to the start of the next, if there was a recent failure. It is never
@@ -22,6 +23,12 @@ const GAP: Duration = Duration::from_secs(1);
 
 /// The bytes that are read of an instance's answer to a probe.
 const ANSWER_MAX: usize = 64 * 1024;
+
+/// The path of the key set of the Quay in these settings.
+pub(super) fn key_set(settings: &Settings) -> Option<PathAndQuery> {
+    let tokens = settings.auth.tokens.as_ref().filter(|_| settings.registry_kind == RegistryKind::Quay)?;
+    format!("/keys/services/{}/keys", tokens.issuer).parse().ok()
+}
 
 impl Upstream {
     /// Probes every instance until `stop`.
@@ -59,22 +66,43 @@ impl Upstream {
             RegistryKind::Quay => "/health/instance",
             RegistryKind::Distribution => "/v2/",
         };
-        let mut request = Request::new(Body::empty());
-        match self.uri(&PathAndQuery::from_static(path)) {
-            Ok(uri) => *request.uri_mut() = uri,
-            Err(problem) => return (Evidence::Silent, problem.message),
+        let (parts, body) = match self.get(instance, &PathAndQuery::from_static(path)).await {
+            Ok(answer) => answer.into_parts(),
+            Err(why) => return (Evidence::Silent, why),
+        };
+        // An answer that is not Quay's own is judged by its status.
+        let said = Limited::new(body, ANSWER_MAX).collect().await.map(|body| body.to_bytes());
+        let seen = judged(self.kind, parts.status, &said.unwrap_or_default());
+        match seen.0 {
+            Evidence::Reached => self.probe_key_set(instance).await.unwrap_or(seen),
+            _ => seen,
         }
+    }
+
+    /// Asks for Quay's key set, which Quay reads from its database (`endpoints/keyserver/__init__.py`). A proxy that answers
+    /// `/health/instance` by itself cannot give it. `None` if the answer shows nothing.
+    async fn probe_key_set(&self, instance: &Instance) -> Option<(Evidence, String)> {
+        let (parts, body) = self.get(instance, self.key_set.as_ref()?).await.ok()?.into_parts();
+        let body = Limited::new(body, ANSWER_MAX).collect().await.ok()?.to_bytes();
+        match parts.status {
+            StatusCode::OK => {
+                let set: serde_json::Value = serde_json::from_slice(&body).ok()?;
+                set.get("keys")?.is_array().then(|| (Evidence::Well, String::new()))
+            }
+            status if status.is_server_error() => {
+                Some((Evidence::Unwell, format!("its key set is answered {}", status.as_u16())))
+            }
+            _ => None,
+        }
+    }
+
+    async fn get(&self, instance: &Instance, path: &PathAndQuery) -> Result<Response<Incoming>, String> {
+        let mut request = Request::new(Body::empty());
+        *request.uri_mut() = self.uri(path).map_err(|problem| problem.message)?;
         request.headers_mut().insert(HOST, self.host.clone());
         request.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         request.headers_mut().insert(USER_AGENT, backends::PROBES);
-        let answer = match instance.client.request(request).await {
-            Ok(answer) => answer,
-            Err(error) => return (Evidence::Silent, format!("a probe failed: {error}")),
-        };
-        let (parts, body) = answer.into_parts();
-        // An answer that is not Quay's own is judged by its status.
-        let said = Limited::new(body, ANSWER_MAX).collect().await.map(|body| body.to_bytes());
-        judged(self.kind, parts.status, &said.unwrap_or_default())
+        instance.client.request(request).await.map_err(|error| format!("a probe failed: {error}"))
     }
 }
 
