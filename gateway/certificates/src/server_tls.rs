@@ -316,8 +316,11 @@ impl State {
         let mut config = builder.with_cert_resolver(Arc::new(ByName(pairs)));
         config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
         // The clients keep the sessions, as tickets. rustls' own store would hold 256 sessions. Without random bytes no
-        // handshake succeeds, so that error needs no answer here.
-        if let Ok(ticketer) = Ticketer::new() {
+        // handshake succeeds, so that error needs no answer here. A ticket may outlive the certificate that a client
+        // showed, so clients that must show one get none.
+        if client_ca.is_none()
+            && let Ok(ticketer) = Ticketer::new()
+        {
             config.ticketer = ticketer;
         }
         Arc::new(config)
