@@ -27,6 +27,7 @@ fn main() -> ExitCode {
         Command::Run { config, log_format } => commands::run(&config, log_format),
         Command::SupportBundle(arguments) => commands::support_bundle(&arguments),
         Command::Top(arguments) => commands::top(&arguments),
+        Command::Warm(arguments) => commands::warm(&arguments),
         Command::Zones(arguments) => commands::zones(&arguments),
     };
     done.unwrap_or_else(|error| {

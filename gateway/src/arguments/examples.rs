@@ -45,6 +45,11 @@ pub(super) const TOP: &str = "Examples:
   quay-gateway top --admin 127.0.0.1:9090 --interval 5s
   quay-gateway top --config gateway.yaml --once";
 
+pub(super) const WARM: &str = "Examples:
+  quay-gateway warm --config gateway.yaml org/app:v1 org/base:9 --platform linux/amd64,linux/arm64
+  quay-gateway warm --config gateway.yaml --from-file images.txt --output json
+  quay-gateway warm --config gateway.yaml --from-cluster --context edge";
+
 pub(super) const QUEUE_LS: &str = "Examples:
   quay-gateway queue ls --config gateway.yaml --zone zone-b --state failing
   quay-gateway queue ls --config gateway.yaml --limit 100000 --output csv > jobs.csv";
