@@ -14,6 +14,7 @@ mod log_queue;
 mod metrics;
 mod otlp;
 mod permissions;
+mod pins;
 mod pull;
 mod push;
 mod request;

@@ -15,6 +15,7 @@ fn main() -> ExitCode {
         Command::Audit(arguments) => commands::audit(&arguments),
         Command::Backfill(arguments) => commands::backfill(&arguments),
         Command::Bench { command: BenchCommand::Zones(arguments) } => commands::bench_zones(arguments),
+        Command::Cache(arguments) => commands::cache(&arguments),
         Command::Certs(arguments) => commands::certs(&arguments),
         Command::Check { config, output, timeout } => commands::check(&config, output, timeout),
         Command::CheckConfig { config, output } => commands::check_config(&config, output),

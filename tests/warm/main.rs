@@ -1,10 +1,13 @@
 //! `quay-gateway warm` and `cache`, and pinned images: what the gateway's cache holds before clients come.
 
 mod command;
+mod contents;
+mod layout;
 
 use std::process::Output;
 
 use anyhow::{Context as _, Result};
+use harness::client::Client;
 use harness::gateway::Gateway;
 use harness::image::{Image, Manifest, Spec};
 use harness::site::{LOGIN, PASSWORD, Site, USER};
@@ -32,7 +35,7 @@ async fn with_index(over: &Value) -> Result<(Site, Gateway, [Image; 2])> {
     let site = Site::start()?;
     let amd = Spec::layers(1, &[30_000, 200_000]).build()?;
     let arm = Spec { architecture: "arm64".into(), ..Spec::layers(2, &[40_000]) }.build()?;
-    let client = site.quay.client(LOGIN)?;
+    let client = Client::new(&site.quay.url(), &[], LOGIN)?;
     client.push(REPOSITORY, "amd64", &amd).await?;
     client.push(REPOSITORY, "arm64", &arm).await?;
     let images = [amd, arm];

@@ -50,6 +50,30 @@ pub(super) const WARM: &str = "Examples:
   quay-gateway warm --config gateway.yaml --from-file images.txt --output json
   quay-gateway warm --config gateway.yaml --from-cluster --context edge";
 
+pub(super) const CACHE: &str = "Examples:
+  quay-gateway cache ls --config gateway.yaml
+  quay-gateway cache export org/app:v1 --to /media/disk/images --config gateway.yaml";
+
+pub(super) const CACHE_LS: &str = "Examples:
+  quay-gateway cache ls --config gateway.yaml
+  quay-gateway cache ls --pinned --config gateway.yaml --output csv > pinned.csv";
+
+pub(super) const CACHE_VERIFY: &str = "Examples:
+  quay-gateway cache verify --config gateway.yaml
+  quay-gateway cache verify sha256:… --config gateway.yaml";
+
+pub(super) const CACHE_EVICT: &str = "Examples:
+  quay-gateway cache evict sha256:… --config gateway.yaml
+  quay-gateway cache evict --older-than 30d --config gateway.yaml
+  quay-gateway cache evict --all-unpinned --config gateway.yaml";
+
+pub(super) const CACHE_EXPORT: &str = "Examples:
+  quay-gateway cache export org/app:v1 org/base:9 --to /media/disk/images --config gateway.yaml
+  quay-gateway cache export org/app:v1 --platform linux/amd64 --to images --config gateway.yaml";
+
+pub(super) const CACHE_IMPORT: &str = "Example:
+  quay-gateway cache import /media/disk/images --config gateway.yaml";
+
 pub(super) const QUEUE_LS: &str = "Examples:
   quay-gateway queue ls --config gateway.yaml --zone zone-b --state failing
   quay-gateway queue ls --config gateway.yaml --limit 100000 --output csv > jobs.csv";

@@ -1,6 +1,7 @@
 //! The command line.
 
 mod admin;
+mod cache;
 mod certs;
 mod clients;
 mod config;
@@ -21,6 +22,7 @@ use clap::{Args, Parser, Subcommand};
 use operations::bench::{AT_ONCE_MAX, ImageName, READS_MAX};
 
 pub(crate) use self::admin::AdminArguments;
+pub(crate) use self::cache::{CacheArguments, CacheCommand, EvictArguments, ExportArguments};
 pub(crate) use self::certs::{CertsArguments, CertsCommand, IssueArguments, ShowArguments, TrustArguments};
 pub(crate) use self::clients::{ClientArgument, ClientsArguments, RoleArgument, clients_examples};
 pub(crate) use self::config::{ConfigCommand, DiffArguments};
@@ -182,6 +184,9 @@ pub(crate) enum Command {
     /// The exit status is 0 only if the cache has every image whole, and 3 if it lacks a part of some.
     #[command(after_help = examples::WARM)]
     Warm(WarmArguments),
+    /// List, verify and evict the blobs of a running gateway's cache, and carry images to another site.
+    #[command(after_help = examples::CACHE)]
+    Cache(CacheArguments),
     /// Print the completions for a shell. The packages install them.
     #[command(after_help = examples::COMPLETIONS)]
     Completions(CompletionsArguments),

@@ -22,7 +22,7 @@ use registry::{LocalBlob, RegistryClient};
 pub use self::cluster::{ClusterImages, images_of_pods};
 pub use self::list::{ListError, images_in_list};
 pub use self::progress::WarmProgress;
-use self::progress::{BlobBar, ShownProgress};
+pub(crate) use self::progress::{BlobBar, ShownProgress};
 pub use self::report::{ImageState, WarmImage, WarmReport, table};
 use crate::gateway_client;
 use crate::images::{

@@ -25,7 +25,7 @@ pub struct WarmProgress {
 
 /// The progress of one run.
 #[derive(Debug)]
-pub(super) struct ShownProgress {
+pub(crate) struct ShownProgress {
     bars: MultiProgress,
     all: ProgressBar,
     plain: bool,
@@ -33,7 +33,7 @@ pub(super) struct ShownProgress {
 
 /// The progress of one blob.
 #[derive(Debug)]
-pub(super) struct BlobBar {
+pub(crate) struct BlobBar {
     bar: ProgressBar,
     all: ProgressBar,
     size: Option<u64>,
@@ -52,7 +52,7 @@ impl WarmProgress {
         Self { shown: false }
     }
 
-    pub(super) fn begin(self) -> ShownProgress {
+    pub(crate) fn begin(self) -> ShownProgress {
         let terminal = std::io::stderr().is_terminal();
         let target = match self.shown && terminal {
             true => ProgressDrawTarget::stderr(),
@@ -67,12 +67,12 @@ impl WarmProgress {
 
 impl ShownProgress {
     /// What comes: this many blobs with this many bytes.
-    pub(super) fn expect(&self, blobs: u64, bytes: u64) {
+    pub(crate) fn expect(&self, blobs: u64, bytes: u64) {
         self.all.set_length(blobs);
         self.all.set_message(bytesize::ByteSize(bytes).to_string());
     }
 
-    pub(super) fn blob(&self, blob: &LocalBlob) -> BlobBar {
+    pub(crate) fn blob(&self, blob: &LocalBlob) -> BlobBar {
         let bar = styled(self.bars.add(ProgressBar::new(blob.size.unwrap_or_default())), EACH);
         let digest = blob.digest.to_string();
         bar.set_prefix(digest.get(..DIGEST_SHOWN).unwrap_or(&digest).to_owned());
@@ -80,7 +80,7 @@ impl ShownProgress {
     }
 
     /// Removes the bars before other output.
-    pub(super) fn end(&self) {
+    pub(crate) fn end(&self) {
         self.all.finish_and_clear();
     }
 
@@ -105,18 +105,18 @@ impl ShownProgress {
 
 impl BlobBar {
     /// A read begins, perhaps again.
-    pub(super) fn begin(&self) {
+    pub(crate) fn begin(&self) {
         self.bar.set_position(0);
     }
 
-    pub(super) fn more(&self, bytes: usize) {
+    pub(crate) fn more(&self, bytes: usize) {
         self.bar.inc(bytes as u64);
         if self.size.is_none() {
             self.bar.set_length(self.bar.position());
         }
     }
 
-    pub(super) fn end(&self, was_cached: bool) {
+    pub(crate) fn end(&self, was_cached: bool) {
         self.bar.finish_and_clear();
         self.all.inc(1);
         if was_cached {
