@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use harness::site::{LOGIN, PASSWORD, Site, USER};
-use real_servers::process::Program;
+use real_servers::Program;
 use serde_json::{Value, json};
 
 use super::{REPOSITORY, account, parsed, text, with_index};
@@ -67,7 +67,7 @@ async fn nothing_unverified_enters_and_nothing_foreign_is_replaced() -> Result<(
     let to = layout.to_str().unwrap_or_default();
     assert!(gateway.command(&["cache", "export", "admin/app:amd64", "--to", to]).await?.status.success());
     assert!(gateway.command(&["cache", "evict", "--all-unpinned"]).await?.status.success());
-    let layer = |at: usize| layout.join("blobs/sha256").join(images[0].blobs()[at].digest.hex().to_string());
+    let layer = |at: usize| layout.join("blobs/sha256").join(images[0].blobs()[at].digest.hex());
     let mut bytes = std::fs::read(layer(1))?;
     bytes[3] ^= 1;
     std::fs::write(layer(1), &bytes)?;

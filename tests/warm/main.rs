@@ -3,6 +3,7 @@
 mod command;
 mod contents;
 mod layout;
+mod pins;
 
 use std::process::Output;
 

@@ -24,6 +24,7 @@ use super::journal::{JournalSettings, journal};
 use super::located::Located;
 use super::otlp::{OtlpSettings, otlp};
 use super::patterns::{Patterns, patterns};
+use super::pins::{Pin, pins};
 use super::pitfalls::{PitfallInput, pitfalls};
 use super::proxies::{proxy_protocol, trusted_proxies};
 use super::proxy::{ProxyVariables, proxy};
@@ -110,6 +111,8 @@ pub struct Settings {
     pub replication: ReplicationSettings,
     /// The disk cache.
     pub cache: CacheSettings,
+    /// Images that are kept in it.
+    pub pins: Vec<Pin>,
     /// The admin API.
     pub admin: AdminSettings,
     /// The access log, if it is apart from the log.
@@ -222,6 +225,8 @@ pub(super) fn resolve(
     let admin = admin(path, &file.admin, std::iter::once(&hostname).chain(&more_hostnames))?;
     let trusted_proxies = trusted_proxies(path, file.trusted_proxies.as_ref())?;
     let ca_digest = roots::contents(&ca_files);
+    let own: Vec<_> = std::iter::once(&hostname).chain(&more_hostnames).chain([&registry_hostname]).collect();
+    let pins = pins(path, &file, &own.into_iter().map(String::as_str).collect::<Vec<_>>())?;
     Ok(Settings {
         listen: file.listen.unwrap_or(LISTEN),
         hostname,
@@ -251,6 +256,7 @@ pub(super) fn resolve(
         targets,
         replication,
         cache,
+        pins,
         admin,
         access_log: access_log(path, &file.access_log),
         otlp: otlp(path, &file.tracing.otlp)?,

@@ -52,7 +52,7 @@ pub const RESTART: [&str; 23] = [
 ];
 
 /// The keys whose changes a reload applies.
-pub(super) const RELOAD: [&str; 78] = [
+pub(super) const RELOAD: [&str; 79] = [
     "hostname",
     "more_hostnames",
     "tls.certificate",
@@ -72,6 +72,7 @@ pub(super) const RELOAD: [&str; 78] = [
     "home",
     "ca",
     "zones",
+    "pins",
     "admin.hosts",
     "admin.token_file",
     "admin.tls",

@@ -97,6 +97,7 @@ pub(super) fn values(settings: &Settings) -> BTreeMap<String, ConfigValue> {
         copy_limits,
         replication,
         cache,
+        pins,
         admin,
         access_log,
         otlp,
@@ -130,6 +131,7 @@ pub(super) fn values(settings: &Settings) -> BTreeMap<String, ConfigValue> {
     add_copy_limits(&mut values, copy_limits);
     add_replication(&mut values, replication);
     add_cache(&mut values, cache);
+    values.add_list("pins", pins);
     add_admin(&mut values, admin);
     add_access_log(&mut values, access_log.as_ref());
     add_otlp(&mut values, otlp.as_ref());

@@ -4,11 +4,11 @@ use std::collections::HashSet;
 
 use anyhow::{Context as _, bail};
 use backends::Digest;
+use config::{DescribedPlatform, Platforms};
 use registry::service_account::Tokens;
 use registry::{LocalBlob, RegistryClient, local_blobs};
 use serde::Deserialize;
 
-use super::platform::{DescribedPlatform, Platforms};
 use super::{ImageName, Manifest, read_manifest};
 
 /// The most manifests of one image. Indexes may name indexes.
@@ -55,7 +55,7 @@ pub(crate) async fn read_content(
     while let Some(reference) = left.pop() {
         let manifest = read_manifest(client, tokens, image, &reference, manifest_max).await?;
         let parsed = || format!("{image}: its manifest {} cannot be parsed", manifest.digest);
-        if let Some(children) = children(&manifest.bytes, platforms).with_context(parsed)? {
+        if let Some(children) = wanted_children(&manifest.bytes, platforms).with_context(parsed)? {
             if children.is_empty() {
                 bail!(
                     "{image}: its index has no manifest for {platforms}: see the platforms that it has, or take all"
@@ -75,7 +75,10 @@ pub(crate) async fn read_content(
 }
 
 /// The manifests that an index names for these platforms. `None` if the manifest is not an index.
-fn children(manifest: &[u8], platforms: &Platforms) -> serde_json::Result<Option<Vec<Digest>>> {
+///
+/// # Errors
+/// The bytes are not a JSON manifest.
+pub fn wanted_children(manifest: &[u8], platforms: &Platforms) -> serde_json::Result<Option<Vec<Digest>>> {
     let index: Index = serde_json::from_slice(manifest)?;
     let Some(children) = index.manifests else { return Ok(None) };
     let wanted = children.iter().filter(|child| {
@@ -102,15 +105,15 @@ mod tests {
         ]});
         let of = |text: &str| {
             let platforms = Platforms::parse(&[text]).expect("platforms");
-            children(index.to_string().as_bytes(), &platforms).expect("parses")
+            wanted_children(index.to_string().as_bytes(), &platforms).expect("parses")
         };
         assert_eq!(of("all"), Some(vec![one, two, three]));
         assert_eq!(of("linux/amd64"), Some(vec![one]));
         assert_eq!(of("linux/arm64"), Some(vec![two]));
         assert_eq!(of("linux/s390x"), Some(vec![]));
-        let of = |manifest: &[u8]| children(manifest, &Platforms::All).expect("parses");
+        let of = |manifest: &[u8]| wanted_children(manifest, &Platforms::All).expect("parses");
         assert_eq!(of(br#"{"layers": []}"#), None);
         assert_eq!(of(br#"{"manifests": null}"#), None);
-        assert!(children(b"<html>", &Platforms::All).is_err());
+        assert!(wanted_children(b"<html>", &Platforms::All).is_err());
     }
 }

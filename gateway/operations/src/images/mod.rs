@@ -5,14 +5,13 @@ mod blob;
 mod content;
 mod logins;
 mod manifest;
-mod name;
-mod platform;
+
+pub use config::{ImageName, ImageNameError, Platform, PlatformError, Platforms};
 
 pub use self::auth_file::AuthFile;
 pub(crate) use self::blob::{BlobRead, Kept, Sink, read_blob};
+pub use self::content::wanted_children;
 pub(crate) use self::content::{ImageContent, read_content};
 pub(crate) use self::logins::LoggedIn;
 pub use self::logins::Logins;
 pub(crate) use self::manifest::{Manifest, read_manifest};
-pub use self::name::{ImageName, ImageNameError};
-pub use self::platform::{Platform, PlatformError, Platforms};

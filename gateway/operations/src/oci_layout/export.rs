@@ -68,7 +68,7 @@ pub async fn export(
     ensure!(!options.images.is_empty(), "there is no image to export");
     certificates::install_provider();
     let names = own_names(settings);
-    let images = options.images.iter().map(|image| image.at(&names)).collect::<anyhow::Result<Vec<_>>>()?;
+    let images = options.images.iter().map(|image| image.at(&names)).collect::<Result<Vec<_>, _>>()?;
     let to = options.to.clone();
     let writer = tokio::task::spawn_blocking(move || LayoutWriter::open(&to)).await??;
     let (_, client) = gateway_client::connect(settings, options.gateway).await?;

@@ -149,7 +149,7 @@ fn repository_of(name: &str, registries: &[&str]) -> Option<ImageName> {
 }
 
 fn blob(dir: &Path, digest: &Digest) -> PathBuf {
-    dir.join("blobs/sha256").join(digest.hex().to_string())
+    dir.join("blobs/sha256").join(digest.hex())
 }
 
 fn bounded(path: &Path, most: u64) -> anyhow::Result<Vec<u8>> {

@@ -72,7 +72,7 @@ impl LayoutWriter {
     }
 
     fn blob(&self, digest: &Digest) -> PathBuf {
-        self.blobs().join(digest.hex().to_string())
+        self.blobs().join(digest.hex())
     }
 
     fn partial(&self, digest: &Digest) -> PathBuf {
@@ -261,7 +261,7 @@ mod tests {
         blob.take(&bytes).await.expect("takes");
         again.end(&digest, blob).expect("is the same");
         let wrong = Digest::of(b"other");
-        fs::write(layout.join("blobs/sha256").join(wrong.hex().to_string()), "wrong").expect("writes");
+        fs::write(layout.join("blobs/sha256").join(wrong.hex()), "wrong").expect("writes");
         let error =
             again.manifest(&wrong, &Bytes::from_static(b"other")).expect_err("other bytes").to_string();
         assert!(error.contains("is not replaced"), "{error}");

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::str::FromStr;
 
-use anyhow::ensure;
 use backends::Digest;
 
 /// The most bytes of a repository's name, as in the gateway's routes.
@@ -25,6 +24,14 @@ pub struct ImageName {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct ImageNameError(&'static str);
+
+/// An image that is at another registry.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{image} names a registry that is not the configured one ({}): leave its name out", .registries.join(", "))]
+pub struct OtherRegistry {
+    image: String,
+    registries: Vec<String>,
+}
 
 impl FromStr for ImageName {
     type Err = ImageNameError;
@@ -91,17 +98,16 @@ impl ImageName {
     ///
     /// # Errors
     /// The name begins with the name of another registry.
-    pub(crate) fn at(&self, registries: &[&str]) -> anyhow::Result<Self> {
+    pub fn at(&self, registries: &[&str]) -> Result<Self, OtherRegistry> {
         let (_, rest) = self.repository.split_once('/').unwrap_or_default();
         if self.is_at(registries) {
             return Ok(Self { repository: rest.to_owned(), ..self.clone() });
         }
         // A colon belongs to a port, because no repository has one.
-        ensure!(
-            !self.repository.contains(':'),
-            "{self} names a registry that is not the configured one ({}): leave its name out",
-            registries.join(", ")
-        );
+        if self.repository.contains(':') {
+            let registries = registries.iter().map(ToString::to_string).collect();
+            return Err(OtherRegistry { image: self.to_string(), registries });
+        }
         Ok(self.clone())
     }
 }

@@ -36,9 +36,12 @@ pub struct PlatformError;
 /// The platform of a manifest, as an index describes it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
-pub(crate) struct DescribedPlatform {
+pub struct DescribedPlatform {
+    /// The operating system.
     os: String,
+    /// The architecture.
     architecture: String,
+    /// Its variant.
     variant: String,
 }
 
@@ -97,7 +100,8 @@ impl Platforms {
     }
 
     /// Whether a manifest for this platform is wanted.
-    pub(crate) fn wants(&self, described: &DescribedPlatform) -> bool {
+    #[must_use]
+    pub fn wants(&self, described: &DescribedPlatform) -> bool {
         let is = |platform: &Platform| {
             platform.os == described.os
                 && platform.architecture == described.architecture
