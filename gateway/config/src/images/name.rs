@@ -83,6 +83,9 @@ impl ImageName {
         match (digest, colon) {
             (Some(digest), colon) => format!("{}@{digest}", &name[..colon.unwrap_or(name.len())]).parse(),
             (None, None) => format!("{name}:latest").parse(),
+            (None, Some(colon)) if name[colon + 1..].contains(':') => {
+                Err(ImageNameError("the name has two tags: REPOSITORY:TAG, such as org/app:v1"))
+            }
             (None, Some(_)) => text.parse(),
         }
     }
