@@ -29,7 +29,8 @@ async fn a_wrong_file_is_named_and_removed_and_unused_blobs_are_evicted() -> Res
         .map(|blob| blob["digest"].as_str().unwrap_or_default().to_owned())
         .collect();
     let mut expected = all.clone();
-    (digests.sort(), expected.sort());
+    digests.sort();
+    expected.sort();
     assert_eq!(digests, expected, "{listed:#}");
     assert!(listed[0]["proven"] == true && listed[0]["pinned"] == false, "{listed:#}");
     let right = gateway.command(&["cache", "verify"]).await?;

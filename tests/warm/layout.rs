@@ -54,7 +54,7 @@ async fn images_are_carried_to_another_site() -> Result<()> {
     let copy = copy.arg(format!("--dest-cert-dir={}", trusted.display()));
     let copy = copy.arg(format!("--dest-creds={USER}:{PASSWORD}"));
     copy.args([&named, &format!("docker://{}/admin/app:v1", edge.hostname())]).run(BOUND).await?;
-    let pulled = client.pull_blob(REPOSITORY, &layer).await?;
+    let pulled = edge.client(LOGIN)?.pull_blob(REPOSITORY, &layer).await?;
     assert_eq!(pulled.cache_status.as_deref(), Some("quay-gateway; hit"));
     Ok(())
 }

@@ -122,15 +122,20 @@ impl fmt::Display for Pin {
 
 /// # Errors
 /// An entry has no image, a wrong name or platform, or a value out of its range, or there is no service account.
-pub(super) fn pins(path: &Path, file: &ConfigFile, registries: &[&str]) -> Result<Vec<Pin>, ConfigError> {
+pub(super) fn pins<'a>(
+    path: &Path,
+    file: &ConfigFile,
+    registries: impl IntoIterator<Item = &'a String>,
+) -> Result<Vec<Pin>, ConfigError> {
     let Some(entries) = &file.pins else { return Ok(Vec::new()) };
+    let registries: Vec<_> = registries.into_iter().map(String::as_str).collect();
     let line = entries.first().and_then(|entry| entry.line);
     if !entries.is_empty() && file.registry.account.username.is_none() {
         let why =
             "pins: the gateway reads pinned images with registry.account: set its username and password_file";
         return Err(ConfigError::new(path, line, why));
     }
-    let pins = entries.iter().map(|entry| pin(path, entry, registries)).collect::<Result<Vec<_>, _>>()?;
+    let pins = entries.iter().map(|entry| pin(path, entry, &registries)).collect::<Result<Vec<_>, _>>()?;
     if pins.iter().map(|pin| pin.images.len()).sum::<usize>() > IMAGES_MAX {
         return Err(ConfigError::new(path, line, format!("pins: more than {IMAGES_MAX} images")));
     }
@@ -174,7 +179,7 @@ mod tests {
         let account = "registry: {account: {username: u, password_file: p}}\n";
         let file: ConfigFile =
             crate::from_yaml(&format!("{account}{yaml}")).map_err(|error| error.to_string())?;
-        pins(Path::new("c.yaml"), &file, &["quay.corp"]).map_err(|error| error.to_string())
+        pins(Path::new("c.yaml"), &file, &["quay.corp".to_owned()]).map_err(|error| error.to_string())
     }
 
     #[test]

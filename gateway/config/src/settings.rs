@@ -214,19 +214,16 @@ pub(super) fn resolve(
         placements: replication.placements.as_ref(),
         accept_orphans: replication.accept_orphans,
     });
-    if file.registry.instances.is_some() {
-        warnings.extend(instances::warning(&instances, &zones));
-    }
+    let several = file.registry.instances.is_some().then(|| instances::warning(&instances, &zones));
+    warnings.extend(several.into_iter().flatten());
     let ca_files = ca_files(path, &file, &mut warnings)?;
     let proxies = Arc::new(proxy(path, &file.proxy, proxy_variables, &mut warnings)?);
-    let state_dir =
-        file.state_dir.as_ref().map_or_else(|| STATE_DIR.into(), |dir| relative_to(path, &dir.value));
+    let state_dir = state_dir(path, &file);
     let cache = cache(path, &file, &state_dir)?;
     let admin = admin(path, &file.admin, std::iter::once(&hostname).chain(&more_hostnames))?;
     let trusted_proxies = trusted_proxies(path, file.trusted_proxies.as_ref())?;
     let ca_digest = roots::contents(&ca_files);
-    let own: Vec<_> = std::iter::once(&hostname).chain(&more_hostnames).chain([&registry_hostname]).collect();
-    let pins = pins(path, &file, &own.into_iter().map(String::as_str).collect::<Vec<_>>())?;
+    let pins = pins(path, &file, [&hostname, &registry_hostname].into_iter().chain(&more_hostnames))?;
     Ok(Settings {
         listen: file.listen.unwrap_or(LISTEN),
         hostname,
@@ -265,6 +262,10 @@ pub(super) fn resolve(
         limits: file.limits,
         timeouts: checked_timeouts(path, file.timeouts)?,
     })
+}
+
+fn state_dir(path: &Path, file: &ConfigFile) -> PathBuf {
+    file.state_dir.as_ref().map_or_else(|| STATE_DIR.into(), |dir| relative_to(path, &dir.value))
 }
 
 fn quay_file(path: &Path, file: &ConfigFile) -> Result<QuayFile, ConfigError> {

@@ -70,9 +70,13 @@ fn not_kept(reason: &str) -> String {
 }
 
 fn start(writer: Writer, body: Verified) {
+    let abandoned = writer.abandoned();
     let filling = async move {
-        // Followers learn why it is not kept.
-        let _ = writer.fill(body, "pin".into()).await;
+        tokio::select! {
+            // Followers learn why it is not kept.
+            _ = writer.fill(body, "pin".into()) => {}
+            () = abandoned => tracing::debug!("the pin and every client left: the fill ends"),
+        }
     };
     tokio::spawn(in_current_request(filling));
 }

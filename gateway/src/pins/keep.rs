@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use backends::Digest;
 use config::{ImageName, Pin};
@@ -20,6 +20,9 @@ use crate::Gateway;
 
 /// The most manifests of one image.
 const MANIFESTS_MAX: usize = 1000;
+
+/// The longest sleep. After it, the clock is read again, because it may have been set.
+const SLEEP_MAX: Duration = Duration::from_secs(600);
 
 /// Why an image is not complete.
 enum Incomplete {
@@ -51,7 +54,7 @@ async fn keep(gateway: &Arc<Gateway>, reader: &Reader, pin: &Pin) {
             return;
         };
         if !wait.is_zero() {
-            tokio::time::sleep(wait).await;
+            tokio::time::sleep(wait.min(SLEEP_MAX)).await;
             continue;
         }
         read(gateway, reader, pin, image, &pace).await;
@@ -91,7 +94,9 @@ async fn keep_image(
 ) -> Result<(), Incomplete> {
     let blobs = blobs(gateway, reader, pin, image).await.map_err(Incomplete::Failed)?;
     let digests: Vec<_> = blobs.iter().map(|blob| blob.digest).collect();
-    gateway.pins.begin(&key(pin, image), &digests).map_err(Incomplete::Failed)?;
+    let (pins, key) = (Arc::clone(&gateway.pins), key(pin, image));
+    let begun = tokio::task::spawn_blocking(move || pins.begin(&key, &digests)).await;
+    begun.unwrap_or_else(|error| Err(error.to_string())).map_err(Incomplete::Failed)?;
     for blob in &blobs {
         if pin.window.is_some_and(|window| !window.opens_in(SystemTime::now()).is_zero()) {
             return Err(Incomplete::Closed);

@@ -54,7 +54,7 @@ impl FromStr for Platform {
             !part.is_empty() && part.chars().all(fine)
         };
         let parts: Vec<_> = text.split('/').collect();
-        if text.len() > TEXT_MAX || !parts.iter().all(|part| is_word(&part)) {
+        if text.len() > TEXT_MAX || !parts.iter().all(is_word) {
             return Err(PlatformError);
         }
         let [os, architecture, variant @ ..] = &*parts else { return Err(PlatformError) };

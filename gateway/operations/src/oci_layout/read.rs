@@ -21,6 +21,9 @@ const MANIFEST_MAX: u64 = 8 << 20;
 /// The most manifests of a layout.
 const MANIFESTS_MAX: usize = 100_000;
 
+/// The most bytes of all manifests of a layout.
+const MANIFEST_BYTES_MAX: usize = 256 << 20;
+
 /// A layout as it was read.
 #[derive(Debug, Default)]
 pub(super) struct ReadLayout {
@@ -76,12 +79,12 @@ pub(super) fn read(dir: &Path, registries: &[&str]) -> anyhow::Result<ReadLayout
     let text = bounded(&path, INDEX_MAX)?;
     let index: Index = serde_json::from_slice(&text).with_context(|| path.display().to_string())?;
     let mut layout = ReadLayout::default();
-    let (mut blobs, mut seen) = (HashSet::new(), HashSet::new());
+    let (mut blobs, mut seen, mut bytes_read) = (HashSet::new(), HashSet::new(), 0);
     for descriptor in index.manifests {
         let name = descriptor.annotations.get(REF_NAME).and_then(|name| repository_of(name, registries));
         layout.unnamed += usize::from(name.is_none());
-        let mut left = vec![(descriptor, name.as_ref().map(|name| name.reference.clone()))];
-        while let Some((descriptor, reference)) = left.pop() {
+        let mut left = vec![(descriptor, name.as_ref().map(|name| name.reference.clone()), true)];
+        while let Some((descriptor, reference, is_image)) = left.pop() {
             let Ok(digest) = descriptor.digest.parse::<Digest>() else { continue };
             ensure!(
                 seen.len() < MANIFESTS_MAX,
@@ -92,10 +95,20 @@ pub(super) fn read(dir: &Path, registries: &[&str]) -> anyhow::Result<ReadLayout
             if !seen.insert((repository.clone(), reference.clone(), digest)) {
                 continue;
             }
-            let Some(bytes) = manifest(dir, &digest, &mut layout)? else { continue };
-            for below in descriptors(&bytes) {
-                left.push((below, None));
-            }
+            let Some(bytes) = manifest(dir, &digest, &mut layout)? else {
+                // An index may name manifests of platforms that were left out.
+                if is_image && !layout.wrong.contains(&digest) {
+                    layout.missing.push(digest);
+                }
+                continue;
+            };
+            bytes_read += bytes.len();
+            ensure!(
+                bytes_read <= MANIFEST_BYTES_MAX,
+                "{}: its manifests have more than {MANIFEST_BYTES_MAX} bytes",
+                path.display()
+            );
+            left.extend(descriptors(&bytes).into_iter().map(|below| (below, None, false)));
             blobs.extend(local_blobs(&bytes).unwrap_or_default().into_iter().map(|blob| blob.digest));
             if let Some(repository) = repository {
                 let reference = reference.unwrap_or_else(|| digest.to_string());
@@ -160,4 +173,45 @@ fn bounded(path: &Path, most: u64) -> anyhow::Result<Vec<u8>> {
     read.with_context(place)?;
     ensure!(bytes.len() as u64 <= most, "{}: is larger than {most} bytes", path.display());
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn put(dir: &Path, bytes: &[u8]) -> Digest {
+        let digest = Digest::of(bytes);
+        fs::write(blob(dir, &digest), bytes).expect("writes");
+        digest
+    }
+
+    #[test]
+    fn a_layout_with_what_is_missing_and_what_is_wrong() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let dir = dir.path();
+        fs::create_dir_all(dir.join("blobs/sha256")).expect("makes");
+        let error = read(dir, &[]).expect_err("no layout").to_string();
+        assert!(error.contains("is no OCI layout"), "{error}");
+        fs::write(dir.join("oci-layout"), r#"{"imageLayoutVersion": "1.0.0"}"#).expect("writes");
+        let (layer, absent, elsewhere) =
+            (put(dir, b"layer"), Digest::of(b"absent"), Digest::of(b"elsewhere"));
+        let manifest =
+            serde_json::json!({"layers": [{"digest": layer.to_string()}, {"digest": absent.to_string()}]});
+        let manifest = put(dir, manifest.to_string().as_bytes());
+        let index = serde_json::json!({"manifests": [{"digest": manifest.to_string(), "mediaType": "m"}, {"digest": elsewhere.to_string()}]});
+        let index = put(dir, index.to_string().as_bytes());
+        let (wrong, gone) = (put(dir, b"{}"), Digest::of(b"gone"));
+        fs::write(blob(dir, &wrong), "{ }").expect("writes");
+        let named = |digest: &Digest, name: &str| serde_json::json!({"digest": digest.to_string(), "mediaType": "i", "annotations": {REF_NAME: name}});
+        let all = serde_json::json!({"manifests": [
+            named(&index, "quay.corp/org/app:v1"), named(&manifest, "v1"), named(&wrong, "a:1"), named(&gone, "b:1"),
+        ]});
+        fs::write(dir.join("index.json"), all.to_string()).expect("writes");
+        let layout = read(dir, &["quay.corp"]).expect("reads");
+        let told: Vec<_> =
+            layout.manifests.iter().map(|one| (&*one.repository, one.reference.clone())).collect();
+        assert_eq!(told, [("org/app", "v1".to_owned()), ("org/app", manifest.to_string())]);
+        assert_eq!((layout.blobs, layout.unnamed), (vec![(layer, blob(dir, &layer))], 1));
+        assert_eq!((layout.missing, layout.wrong), (vec![gone, absent], vec![wrong]));
+    }
 }
