@@ -229,6 +229,41 @@ async fn an_idle_connection_makes_room() -> Result<()> {
     Ok(())
 }
 
+/// One client holds all slots, and comes once more.
+#[tokio::test]
+async fn idle_connections_of_every_kind_make_room() -> Result<()> {
+    const HELD: u16 = 8;
+    let (_site, gateway) = start(json!({"limits": {"connections": HELD}})).await?;
+    let url = format!("{}/v2/", gateway.url());
+    let in_use = "pool_in_use{pool=\"limits.connections\"}";
+    let full = async || Ok(metric(&gateway, in_use).await? == Some(f64::from(HELD)));
+    let ask = async |protocol| {
+        let client = client(&gateway, protocol)?;
+        let answer = tokio::time::timeout(Duration::from_secs(5), client.get(&url).send());
+        answer.await.context("it waits")??;
+        anyhow::Ok(client)
+    };
+    let (mut bare, mut silent, mut used) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..HELD {
+        bare.push(TcpStream::connect(gateway.address()).await?);
+    }
+    until("connections without a handshake hold all slots", full).await?;
+    ask("http/1.1").await.context("after connections without a handshake")?;
+    for protocol in ["http/1.1", "h2"] {
+        for _ in 0..HELD {
+            silent.push(connect(&gateway, trusting(&gateway, protocol)?).await?);
+        }
+        ask(protocol).await.with_context(|| format!("after {protocol} without a request"))?;
+        for _ in 0..HELD {
+            used.push(ask(protocol).await?);
+        }
+        ask(protocol).await.with_context(|| format!("after {protocol} with a request"))?;
+    }
+    assert!(metric(&gateway, "connections_shed_total").await? >= Some(f64::from(HELD)));
+    drop((bare, silent, used));
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_busy_connection_stays() -> Result<()> {
     let (site, gateway) = start(json!({"limits": {"connections": 2}})).await?;

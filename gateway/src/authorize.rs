@@ -45,18 +45,19 @@ pub(crate) async fn may_read(
 ) -> Result<Verdict, Problem> {
     // The headers as the registry gets them. A header that the registry does not get cannot have influenced
     // its decision.
-    let headers = unconditional(forward::headers(gateway, request, client));
+    let judged = unconditional(forward::judged(gateway, request, client));
     let target = forward::path(request)?;
     let may_judge = |name: &_| gateway.registry.may_judge(name);
-    let asked = Question::new(&gateway.permissions, &headers, target, may_judge, repository, blob.digest);
+    let asked = Question::new(&gateway.permissions, &judged, target, may_judge, repository, blob.digest);
     if let Some(yes) = asked.as_ref().and_then(|asked| gateway.permissions.remembered(asked)) {
         gateway.metrics.permission_decided("remembered");
         return Ok(Verdict::Yes(yes));
     }
-    if let Some(yes) = decided_here(gateway, &headers, target, repository, blob) {
+    if let Some(yes) = decided_here(gateway, &judged, target, repository, blob) {
         gateway.metrics.permission_decided("token");
         return Ok(Verdict::Yes(yes));
     }
+    let headers = unconditional(forward::headers(gateway, request, client));
     // Measured before the question: a permission lasts no longer than the tokens did at that time.
     let (when, now) = (Instant::now(), SystemTime::now());
     let answer = ask_registry(gateway, request, &headers, blob, client).await;

@@ -23,7 +23,7 @@ const CONFIG: u8 = 78;
 pub(crate) const STATUSES: [(u8, &str); 6] = [
     (
         0,
-        "success; for check, audit, heal, zones retire: and nothing was found against it; for config diff: nothing differs",
+        "success; for check, audit, heal, warm, cache verify, cache import, zones retire: and nothing was found against it; for config diff: nothing differs",
     ),
     (
         FAILED,
@@ -32,7 +32,7 @@ pub(crate) const STATUSES: [(u8, &str); 6] = [
     (USAGE, "the command line is wrong"),
     (
         FOUND,
-        "audit: something is missing or wrong; heal: something cannot be mended; zones retire: the answer is no; config diff: something differs, and a reload applies all of it",
+        "audit: something is missing or wrong; heal: something cannot be mended; zones retire: the answer is no; warm: an image is not whole in the cache; cache verify, cache import: something is wrong or missing; config diff: something differs, and a reload applies all of it",
     ),
     (RESTART, "config diff: something differs, and a part of it needs a restart"),
     (CONFIG, "the configuration is refused"),

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use backends::name_request;
+use backends::{TRACE_PARENT, X_REQUEST_ID, name_request};
+use http::header::{ACCEPT_ENCODING, AUTHORIZATION};
 use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, Response, StatusCode};
+use http::{HeaderMap, HeaderName, Response, StatusCode};
 
 use crate::Gateway;
 use crate::metrics::Source;
@@ -68,16 +69,34 @@ pub(crate) fn path(request: &Parts) -> Result<&PathAndQuery, Problem> {
 /// The request's headers as the registry gets them. `Host` is always the registry's own name, whatever the
 /// client sent, so that a client cannot make a proxy in between route the request elsewhere.
 pub(crate) fn headers(gateway: &Gateway, request: &Parts, client: &Client) -> HeaderMap {
+    headers_in(gateway, request, client, |_| true)
+}
+
+/// All of [`headers`] that the registry may judge, and perhaps others. A hit needs no copy of the rest.
+pub(crate) fn judged(gateway: &Gateway, request: &Parts, client: &Client) -> HeaderMap {
+    headers_in(gateway, request, client, |name| *name == AUTHORIZATION || gateway.registry.may_judge(name))
+}
+
+fn headers_in(
+    gateway: &Gateway,
+    request: &Parts,
+    client: &Client,
+    part: impl Fn(&HeaderName) -> bool,
+) -> HeaderMap {
     // On every path that may carry blobs, the encodings of the client are kept.
-    let path = unescaped(request.uri.path());
-    let identity = path.contains("/blobs/") || path.starts_with("/_storage_proxy/");
+    let identity = part(&ACCEPT_ENCODING) && {
+        let path = unescaped(request.uri.path());
+        path.contains("/blobs/") || path.starts_with("/_storage_proxy/")
+    };
     let allowed = &gateway.settings.forward_headers;
     let (host, dialled) = (gateway.upstream.host(), client.dialled.header());
     let via = Via { host, gateway: dialled, client: client.address, allowed };
-    let mut headers = forwarded_request(&request.headers, &via, identity);
+    let mut headers = forwarded_request(&request.headers, &via, identity, &part);
     // The client's `Connection` header may name the headers with the request id as hop-by-hop. They are sent
     // all the same.
-    name_request(&mut headers);
+    if part(&X_REQUEST_ID) || part(&TRACE_PARENT) {
+        name_request(&mut headers);
+    }
     headers
 }
 

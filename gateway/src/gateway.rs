@@ -21,6 +21,7 @@ use crate::metrics::ContradictedSizes;
 use crate::metrics::Metrics;
 use crate::offline::Offline;
 use crate::permissions::Permissions;
+use crate::pins::Pins;
 use crate::server::Protocols;
 use crate::shared_uploads::SharedUploads;
 use crate::traffic::Traffic;
@@ -73,6 +74,8 @@ pub struct Gateway {
     /// Limits how many blobs are read whole, without being kept, because a client asked for a part.
     pub(crate) bypass_parts: Arc<Pool>,
     pub(crate) cache: Arc<Cache>,
+    /// Which blobs of the cache are pinned.
+    pub(crate) pins: Arc<Pins>,
     pub(crate) router: Arc<Router>,
     pub(crate) drains: Arc<DrainStates>,
     pub(crate) repairs: Arc<ReadRepairs>,

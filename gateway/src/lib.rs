@@ -15,6 +15,7 @@ mod metrics;
 mod offline;
 mod otlp;
 mod permissions;
+mod pins;
 mod pull;
 mod push;
 mod read_along;

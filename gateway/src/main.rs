@@ -15,6 +15,7 @@ fn main() -> ExitCode {
         Command::Audit(arguments) => commands::audit(&arguments),
         Command::Backfill(arguments) => commands::backfill(&arguments),
         Command::Bench { command: BenchCommand::Zones(arguments) } => commands::bench_zones(arguments),
+        Command::Cache(arguments) => commands::cache(&arguments),
         Command::Certs(arguments) => commands::certs(&arguments),
         Command::Check { config, output, timeout } => commands::check(&config, output, timeout),
         Command::CheckConfig { config, output } => commands::check_config(&config, output),
@@ -27,6 +28,7 @@ fn main() -> ExitCode {
         Command::Run { config, log_format } => commands::run(&config, log_format),
         Command::SupportBundle(arguments) => commands::support_bundle(&arguments),
         Command::Top(arguments) => commands::top(&arguments),
+        Command::Warm(arguments) => commands::warm(&arguments),
         Command::Zones(arguments) => commands::zones(&arguments),
     };
     done.unwrap_or_else(|error| {

@@ -1,5 +1,6 @@
 //! Sites that keep pulling while Quay is away: killed, without its database, or hanging.
 
+mod clients;
 mod logins;
 mod pulls;
 mod taken_back;
@@ -52,7 +53,8 @@ impl Edge {
         }
         site.quay.add_user("mallory", "mallory");
         site.quay.add_repository("mallory/own", false);
-        let images = [Spec::layers(1, &[4000; 3]).build()?, Spec::layers(2, &[5000; 3]).build()?];
+        let elsewhere = Spec { architecture: "arm64".into(), ..Spec::layers(2, &[5000; 3]) };
+        let images = [Spec::layers(1, &[4000; 3]).build()?, elsewhere.build()?];
         let index = Manifest::index(&images);
         let direct = Client::new(&site.quay.url(), &[], LOGIN)?;
         for repository in [PRIVATE, PUBLIC] {

@@ -83,6 +83,24 @@ impl Verified {
         Self { body: body.boxed(), ..self }
     }
 
+    /// Waits after each chunk of bytes for as long as `wait` says. No more of the body is read meanwhile.
+    #[must_use]
+    pub fn paced<W>(self, mut wait: impl FnMut(usize) -> W + Send + 'static) -> Self
+    where
+        W: Future<Output = ()> + Send + 'static,
+    {
+        let body = self.body.then(move |item| {
+            let waiting = item.as_ref().ok().map(|bytes| wait(bytes.len()));
+            async move {
+                if let Some(waiting) = waiting {
+                    waiting.await;
+                }
+                item
+            }
+        });
+        Self { body: body.boxed(), ..self }
+    }
+
     /// Keeps `guard` until the body is dropped.
     #[must_use]
     pub fn holding(self, guard: impl Send + 'static) -> Self {

@@ -1,6 +1,6 @@
 //! Decides which blobs the cache takes in, and which blobs it evicts for them. Pure.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use backends::Digest;
@@ -12,6 +12,9 @@ use crate::index::Index;
 /// Whole blobs leave one part in this many of the cache free. Fills use that part, so that they evict nothing before it
 /// is known whether a client stays for them.
 const HEADROOM: u64 = 8;
+
+/// Pinned blobs have at most this many percent of what whole blobs may have, so that other blobs still find room.
+const PINNED_PERCENT_MAX: u64 = 80;
 
 /// The blocks of the cache, and their holders: whole blobs and fills.
 ///
@@ -26,6 +29,8 @@ pub(super) struct Space {
     /// The sums over all fills.
     sum: Share,
     next: FillNumber,
+    /// The blobs that are pinned as soon as they are here and have room.
+    wanted: HashSet<Digest>,
 }
 
 /// Names a fill that has space.
@@ -63,10 +68,57 @@ fn index_max(capacity: u64) -> u64 {
     capacity - if capacity > 1 { (capacity / HEADROOM).max(1) } else { 0 }
 }
 
+/// Whether this many blocks may become pinned ones. Fills keep what they were promised: pinned blobs are not evicted for
+/// them.
+fn may_pin(capacity: u64, index: &Index, fills: &Share, blocks: u64) -> bool {
+    let pinned = index.pinned_blocks() + blocks;
+    pinned <= index_max(capacity) * PINNED_PERCENT_MAX / 100 && fills.promised + pinned <= capacity
+}
+
 impl Space {
     /// A space of this many blocks, all of them free.
     pub(super) fn new(capacity: u64) -> Self {
-        Self { capacity, index: Index::default(), fills: HashMap::new(), sum: Share::default(), next: 0 }
+        Self {
+            capacity,
+            index: Index::default(),
+            fills: HashMap::new(),
+            sum: Share::default(),
+            next: 0,
+            wanted: HashSet::new(),
+        }
+    }
+
+    /// The most blocks of pinned blobs.
+    pub(super) fn pinned_max(&self) -> u64 {
+        index_max(self.capacity) * PINNED_PERCENT_MAX / 100
+    }
+
+    /// Whether this blob is to be pinned.
+    pub(super) fn is_wanted(&self, digest: &Digest) -> bool {
+        self.wanted.contains(digest)
+    }
+
+    /// Pins these blobs, as far as they are here and have room, and unpins all others. Returns those that are here and
+    /// have no room among the pinned ones now.
+    pub(super) fn set_pins(&mut self, wanted: HashSet<Digest>) -> Vec<Digest> {
+        for digest in self.index.pinned() {
+            if !wanted.contains(&digest) {
+                self.index.set_pinned(&digest, false);
+            }
+        }
+        self.wanted = wanted;
+        let mut refused = Vec::new();
+        for digest in &self.wanted {
+            let unpinned = self.index.peek(digest).filter(|_| !self.index.is_pinned(digest));
+            match unpinned.map(|entry| entry.blocks()) {
+                Some(blocks) if may_pin(self.capacity, &self.index, &self.sum, blocks) => {
+                    self.index.set_pinned(digest, true);
+                }
+                Some(_) => refused.push(*digest),
+                None => {}
+            }
+        }
+        refused
     }
 
     /// The whole blobs.
@@ -88,11 +140,12 @@ impl Space {
     /// cache promises all fills together no more than its capacity, so that each of them gets what it was promised.
     pub(super) fn admit(&mut self, blocks: u64, asked_again: bool) -> Result<Admission, BypassReason> {
         let fits = blocks <= self.free();
-        if blocks > index_max(self.capacity) {
+        let pinned = self.index.pinned_blocks();
+        if blocks + pinned > index_max(self.capacity) {
             return Err(BypassReason::TooLarge);
         } else if !fits && !asked_again {
             return Err(BypassReason::AskedOnce);
-        } else if self.sum.promised + blocks > self.capacity {
+        } else if self.sum.promised + blocks + pinned > self.capacity {
             return Err(BypassReason::Busy);
         }
         let share = Share { promised: blocks, taken: if fits { blocks } else { 0 } };
@@ -122,6 +175,7 @@ impl Space {
     /// (`wanted`).
     pub(super) fn keeps(&self, digest: &Digest, blocks: u64, wanted: bool) -> bool {
         self.index.peek(digest).is_none()
+            && self.index.pinned_blocks() + blocks <= index_max(self.capacity)
             && (wanted || self.index.blocks() + blocks <= index_max(self.capacity))
     }
 
@@ -135,9 +189,15 @@ impl Space {
     ) -> Vec<Digest> {
         fill.into_iter().for_each(|number| self.end(number));
         let blocks = entry.blocks();
-        let Some(kept_max) = index_max(self.capacity).checked_sub(blocks) else { return vec![digest] };
+        let kept_max = index_max(self.capacity).checked_sub(blocks);
+        let Some(kept_max) = kept_max.filter(|max| self.index.pinned_blocks() <= *max) else {
+            return vec![digest];
+        };
         let evicted = self.make_room(blocks, kept_max);
         self.index.insert(digest, entry);
+        if self.wanted.contains(&digest) && may_pin(self.capacity, &self.index, &self.sum, blocks) {
+            self.index.set_pinned(&digest, true);
+        }
         evicted
     }
 
@@ -226,6 +286,7 @@ mod tests {
         Begin { blocks: u64, asked_again: bool },
         Grow { at: usize, blocks: u64, stays: bool },
         End { at: usize, whole: bool, wanted: bool },
+        Pin { from: usize, count: usize },
     }
 
     fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -234,19 +295,26 @@ mod tests {
             (1..=CAPACITY, yes()).prop_map(|(blocks, asked_again)| Step::Begin { blocks, asked_again }),
             (at(), 1..=CAPACITY, yes()).prop_map(|(at, blocks, stays)| Step::Grow { at, blocks, stays }),
             (at(), yes(), yes()).prop_map(|(at, whole, wanted)| Step::End { at, whole, wanted }),
+            (0..200_usize, 0..20_usize).prop_map(|(from, count)| Step::Pin { from, count }),
         ];
         proptest::collection::vec(step, 1..200)
     }
 
     proptest! {
         /// For any sequence of clients that come, stay or leave: the cache never exceeds its size, and a fill for which
-        /// a client stays never lacks the space that it was promised.
+        /// a client stays never lacks the space that it was promised, whatever is pinned meanwhile. Pinned blobs have no
+        /// more than their part, and are not evicted.
         #[test]
         fn never_over_its_size(steps in steps()) {
             let mut space = Space::new(CAPACITY);
             let mut fills = Vec::new();
             for (name, step) in steps.into_iter().enumerate() {
+                let pinned = space.index.pinned();
+                let is_pin = matches!(step, Step::Pin { .. });
                 match step {
+                    Step::Pin { from, count } => {
+                        space.set_pins((from..from + count).map(named).collect());
+                    }
                     Step::Begin { blocks, asked_again } => {
                         if let Ok(Admission::Whole(number) | Admission::Growing(number)) =
                             space.admit(blocks, asked_again)
@@ -268,6 +336,8 @@ mod tests {
                     }
                     _ => {}
                 }
+                prop_assert!(is_pin || pinned.iter().all(|digest| space.index.is_pinned(digest)));
+                prop_assert!(space.index.pinned_blocks() <= space.pinned_max());
                 prop_assert!(space.used() <= CAPACITY, "{space:?}");
                 prop_assert!(space.index.blocks() <= index_max(CAPACITY));
                 let taken: u64 = space.fills.values().map(|share| share.taken).sum();

@@ -105,6 +105,10 @@ pub struct CacheStatus {
     pub capacity: u64,
     /// Fills under way.
     pub fills: usize,
+    /// The bytes of pinned blobs, in whole disk blocks.
+    pub pinned: u64,
+    /// The most bytes that pinned blobs may have.
+    pub pinned_max: u64,
 }
 
 impl Cache {
@@ -126,7 +130,7 @@ impl Cache {
         tracing::info!(blobs = found.len(), unproven, bytes = kept, capacity, dir = %settings.dir.display(), "cache opened");
         cleanups.evicted(unremoved.digests().iter().copied().collect());
         for blob in found {
-            let entry = Arc::new(Entry::found(blob.size, blob.trusted));
+            let entry = Arc::new(Entry::found(blob.size, blob.trusted).used_since(blob.modified));
             cleanups.evicted(space.keep(None, blob.digest, entry));
         }
         let cache = Arc::new(Self {
@@ -172,7 +176,9 @@ impl Cache {
 
     /// The index entry of a blob. The lookup counts as a use.
     pub(crate) fn entry(&self, digest: &Digest) -> Option<Arc<Entry>> {
-        self.space.lock().index().get(digest)
+        let entry = self.space.lock().index().get(digest)?;
+        entry.touch();
+        Some(entry)
     }
 
     /// Takes other limits: `limits.fills`, `limits.abandoned_fills`, `timeouts.disk` and `timeouts.cache_proof`. Fills in
@@ -197,6 +203,8 @@ impl Cache {
             bytes: entry::bytes(space.used()),
             capacity: self.capacity,
             fills,
+            pinned: entry::bytes(space.index().pinned_blocks()),
+            pinned_max: entry::bytes(space.pinned_max()),
         }
     }
 

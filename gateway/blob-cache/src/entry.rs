@@ -1,6 +1,7 @@
 //! An entry of the index: what it knows of a blob.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::watch;
 
@@ -13,6 +14,8 @@ pub(super) struct Entry {
     pub(super) size: u64,
     /// Present if the file must be hashed before it is served.
     recheck: Option<Box<Recheck>>,
+    /// When it was last used or written, in seconds since 1970.
+    used: AtomicU64,
 }
 
 /// The hashing of one file: not begun, under way, or ended.
@@ -25,14 +28,14 @@ pub(super) struct Recheck {
 impl Entry {
     /// The entry of a blob that a fill has proven.
     pub(super) fn proven(size: u64) -> Self {
-        Self { size, recheck: None }
+        Self { size, recheck: None, used: AtomicU64::new(now()) }
     }
 
     /// The entry of a file that a restart found, or that is no longer trusted.
     pub(super) fn found(size: u64, trusted: bool) -> Self {
         let recheck = (!trusted)
             .then(|| Box::new(Recheck { begun: AtomicBool::new(false), verdict: watch::Sender::new(None) }));
-        Self { size, recheck }
+        Self { size, recheck, used: AtomicU64::new(now()) }
     }
 
     /// The recheck that this file must pass before it is served.
@@ -43,6 +46,22 @@ impl Entry {
     /// Whether its bytes are trusted.
     pub(super) fn is_servable(&self) -> bool {
         self.recheck().is_none()
+    }
+
+    /// Records a use.
+    pub(super) fn touch(&self) {
+        self.used.store(now(), Ordering::Relaxed);
+    }
+
+    /// The same entry, last used at this time.
+    pub(super) fn used_since(self, at: SystemTime) -> Self {
+        self.used.store(seconds(at), Ordering::Relaxed);
+        self
+    }
+
+    /// When it was last used or written, exact to a second.
+    pub(super) fn used_at(&self) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(self.used.load(Ordering::Relaxed))
     }
 
     /// The number of blocks of the blob.
@@ -71,6 +90,16 @@ impl Recheck {
     pub(super) fn verdict(&self) -> watch::Receiver<Option<bool>> {
         self.verdict.subscribe()
     }
+}
+
+fn now() -> u64 {
+    seconds(SystemTime::now())
+}
+
+fn seconds(at: SystemTime) -> u64 {
+    // A file may be dated before 1970, or far in the future.
+    let most = Duration::from_secs(u64::from(u32::MAX));
+    at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().min(most).as_secs()
 }
 
 /// Converts bytes to blocks, rounded up.

@@ -28,7 +28,8 @@ pub(super) struct Found {
     pub(super) size: u64,
     /// Whether its bytes can be trusted without reading them.
     pub(super) trusted: bool,
-    modified: SystemTime,
+    /// When it was last written.
+    pub(super) modified: SystemTime,
 }
 
 impl Layout {

@@ -52,7 +52,7 @@ impl Cache {
 
     /// Adds a blob to the list of files that a restart does not trust. Does not use the cache's disk. Returns `false`
     /// if the list is full, or if the disk of `state_dir` does not answer.
-    async fn record(self: &Arc<Self>, digest: Digest) -> bool {
+    pub(super) async fn record(self: &Arc<Self>, digest: Digest) -> bool {
         let cache = Arc::clone(self);
         let recording = async move {
             let permit = Arc::clone(&cache.recording).acquire_owned().await;

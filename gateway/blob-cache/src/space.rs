@@ -22,7 +22,7 @@ const REMOVED_AT_ONCE: usize = 16;
 impl Cache {
     /// Reserves space for a blob in the index, or says why not. Blocks on the disk.
     pub(super) fn reserve(self: &Arc<Self>, digest: Digest, size: u64) -> Result<Reservation, BypassReason> {
-        let asked_again = self.demand.asked_again(&digest);
+        let asked_again = self.demand.asked_again(&digest) || self.space.lock().is_wanted(&digest);
         let admission = {
             let _placing = self.placing.lock();
             self.supersede(&digest)?;

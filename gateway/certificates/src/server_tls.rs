@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use rustls::ServerConfig;
+use rustls::crypto::aws_lc_rs::Ticketer;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -304,7 +305,7 @@ impl State {
         ServerConfigs { clients, admin: self.config(None, &[b"http/1.1"]) }
     }
 
-    /// A configuration of its own, so that no session of the one before it is resumed.
+    /// A configuration with ticket keys of its own, so that no session of the one before it is resumed.
     fn config(&self, client_ca: Option<&ClientCa>, protocols: &[&[u8]]) -> Arc<ServerConfig> {
         let pairs = self.pairs.iter().map(|pair| Arc::clone(pair.value())).collect();
         let builder = ServerConfig::builder();
@@ -314,6 +315,14 @@ impl State {
         };
         let mut config = builder.with_cert_resolver(Arc::new(ByName(pairs)));
         config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
+        // The clients keep the sessions, as tickets. rustls' own store would hold 256 sessions. Without random bytes no
+        // handshake succeeds, so that error needs no answer here. A ticket may outlive the certificate that a client
+        // showed, so clients that must show one get none.
+        if client_ca.is_none()
+            && let Ok(ticketer) = Ticketer::new()
+        {
+            config.ticketer = ticketer;
+        }
         Arc::new(config)
     }
 }

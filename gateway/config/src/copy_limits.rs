@@ -97,7 +97,7 @@ enum CopyLimitError {
 
 /// Why an entry of `hours` cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-enum HoursError {
+pub(super) enum HoursError {
     #[error("{0:?} is not a time of day such as 08:00")]
     Time(String),
     #[error("from {from} to {to} is not a span of time")]
@@ -188,7 +188,7 @@ fn check_bandwidth(bandwidth: Option<u64>, copies: usize) -> Result<(), CopyLimi
 }
 
 /// The minute of the day of `hh:mm`, up to `24:00`.
-fn minute(text: &str) -> Result<u16, HoursError> {
+pub(super) fn minute(text: &str) -> Result<u16, HoursError> {
     let number = |text: &str| match text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_digit()) {
         true => text.parse::<u16>().ok(),
         false => None,

@@ -14,6 +14,7 @@ use super::journal::JournalEntry;
 use super::located::Located;
 use super::offline::OfflineEntry;
 use super::otlp::TracingEntry;
+use super::pins::PinEntry;
 use super::proxy::ProxyEntry;
 use super::quay::ZoneMap;
 use super::replication::ReplicationEntry;
@@ -39,6 +40,7 @@ pub(crate) struct ConfigFile {
     pub proxy: ProxyEntry,
     pub zones: ZoneMap,
     pub cache: CacheEntry,
+    pub pins: Option<Vec<Located<PinEntry>>>,
     pub admin: AdminEntry,
     pub access_log: AccessLogEntry,
     pub tracing: TracingEntry,
@@ -135,6 +137,7 @@ keys!(ConfigFile {
     proxy,
     zones,
     cache,
+    pins,
     admin,
     access_log,
     tracing,

@@ -35,7 +35,7 @@ const SHAPES: [&str; 18] = [
 
 /// Keys that hold no secret and are shown. Every other key counts as secret, and so does a new key until it is
 /// added here.
-const PLAIN: [&str; 23] = [
+const PLAIN: [&str; 24] = [
     "access_log.to",
     "admin.hosts",
     "ca",
@@ -44,6 +44,7 @@ const PLAIN: [&str; 23] = [
     "hostname",
     "limits",
     "listen",
+    "pins",
     "proxy.no_proxy",
     "registry.account.username",
     "registry.config",

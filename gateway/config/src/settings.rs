@@ -25,6 +25,7 @@ use super::located::Located;
 use super::offline::{OfflineSettings, offline};
 use super::otlp::{OtlpSettings, otlp};
 use super::patterns::{Patterns, patterns};
+use super::pins::{Pin, pins};
 use super::pitfalls::{PitfallInput, pitfalls};
 use super::proxies::{proxy_protocol, trusted_proxies};
 use super::proxy::{ProxyVariables, proxy};
@@ -113,6 +114,8 @@ pub struct Settings {
     pub replication: ReplicationSettings,
     /// The disk cache.
     pub cache: CacheSettings,
+    /// Images that are kept in it.
+    pub pins: Vec<Pin>,
     /// The admin API.
     pub admin: AdminSettings,
     /// The access log, if it is apart from the log.
@@ -214,18 +217,17 @@ pub(super) fn resolve(
         placements: replication.placements.as_ref(),
         accept_orphans: replication.accept_orphans,
     });
-    if file.registry.instances.is_some() {
-        warnings.extend(instances::warning(&instances, &zones));
-    }
+    let several = file.registry.instances.is_some().then(|| instances::warning(&instances, &zones));
+    warnings.extend(several.into_iter().flatten());
     let ca_files = ca_files(path, &file, &mut warnings)?;
     let proxies = Arc::new(proxy(path, &file.proxy, proxy_variables, &mut warnings)?);
-    let state_dir =
-        file.state_dir.as_ref().map_or_else(|| STATE_DIR.into(), |dir| relative_to(path, &dir.value));
+    let state_dir = state_dir(path, &file);
     let cache = cache(path, &file, &state_dir)?;
-    let admin = admin(path, &file.admin, std::iter::once(&hostname).chain(&more_hostnames))?;
     let trusted_proxies = trusted_proxies(path, file.trusted_proxies.as_ref())?;
     let ca_digest = roots::contents(&ca_files);
+    let pins = pins(path, &file, [&hostname, &registry_hostname].into_iter().chain(&more_hostnames))?;
     Ok(Settings {
+        admin: admin(path, &file.admin, std::iter::once(&hostname).chain(&more_hostnames))?,
         listen: file.listen.unwrap_or(LISTEN),
         hostname,
         more_hostnames,
@@ -255,7 +257,7 @@ pub(super) fn resolve(
         targets,
         replication,
         cache,
-        admin,
+        pins,
         access_log: access_log(path, &file.access_log),
         otlp: otlp(path, &file.tracing.otlp)?,
         proxy_protocol: proxy_protocol(path, file.proxy_protocol, &trusted_proxies)?,
@@ -263,6 +265,10 @@ pub(super) fn resolve(
         limits: file.limits,
         timeouts: checked_timeouts(path, file.timeouts)?,
     })
+}
+
+fn state_dir(path: &Path, file: &ConfigFile) -> PathBuf {
+    file.state_dir.as_ref().map_or_else(|| STATE_DIR.into(), |dir| relative_to(path, &dir.value))
 }
 
 fn quay_file(path: &Path, file: &ConfigFile) -> Result<QuayFile, ConfigError> {

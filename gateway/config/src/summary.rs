@@ -196,6 +196,9 @@ fn local(lines: &mut Lines, settings: &Settings) {
     }
     let cache = &settings.cache;
     let (size, reserve) = (bytesize::ByteSize(cache.size), bytesize::ByteSize(cache.reserve));
+    for pin in &settings.pins {
+        lines.add("pinned", pin);
+    }
     lines.add("cache", format!("{size} in {}, leaving {reserve} of the disk free", cache.dir.display()));
     lines.add("admin.listen", settings.admin.listen);
     let scheme = if settings.admin.tls { "on, with the certificates that clients see" } else { "off" };

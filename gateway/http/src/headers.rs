@@ -40,13 +40,20 @@ pub struct Via<'a> {
     pub allowed: &'a Allowed,
 }
 
-/// The headers of a client's request as the registry gets them.
+/// The headers of a client's request as the registry gets them. Only those in `part` are made; the others cost nothing.
 ///
 /// With `identity` the registry is asked not to compress: Quay's nginx would compress a blob that it streams.
 #[must_use]
-pub fn forwarded_request(headers: &HeaderMap, via: &Via<'_>, identity: bool) -> HeaderMap {
+pub fn forwarded_request(
+    headers: &HeaderMap,
+    via: &Via<'_>,
+    identity: bool,
+    part: impl Fn(&HeaderName) -> bool,
+) -> HeaderMap {
+    let named = named_by_connection(headers);
+    let passes = |name: &HeaderName| part(name) && via.allowed.passes(name) && !is_of_hop(name, &named);
     let mut out = HeaderMap::new();
-    for (name, value) in end_to_end(headers).iter().filter(|(name, _)| via.allowed.passes(name)) {
+    for (name, value) in headers.iter().filter(|(name, _)| passes(name)) {
         out.append(name, value.clone());
     }
     if let Some(cookies) = joined_cookies(&out) {
@@ -56,15 +63,23 @@ pub fn forwarded_request(headers: &HeaderMap, via: &Via<'_>, identity: bool) -> 
     if let Some(length) = out.get(CONTENT_LENGTH).cloned() {
         out.insert(CONTENT_LENGTH, length);
     }
-    if let Ok(address) = HeaderValue::from_str(&via.client.to_canonical().to_string()) {
+    if part(&X_FORWARDED_FOR)
+        && let Ok(address) = HeaderValue::from_str(&via.client.to_canonical().to_string())
+    {
         out.insert(X_FORWARDED_FOR, address);
     }
-    out.insert(X_FORWARDED_PROTO, HeaderValue::from_static("https"));
-    out.insert(X_FORWARDED_HOST, via.gateway.clone());
-    if identity {
+    if part(&X_FORWARDED_PROTO) {
+        out.insert(X_FORWARDED_PROTO, HeaderValue::from_static("https"));
+    }
+    if part(&X_FORWARDED_HOST) {
+        out.insert(X_FORWARDED_HOST, via.gateway.clone());
+    }
+    if identity && part(&ACCEPT_ENCODING) {
         out.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     }
-    out.insert(HOST, via.host.clone());
+    if part(&HOST) {
+        out.insert(HOST, via.host.clone());
+    }
     out
 }
 
@@ -79,18 +94,22 @@ fn joined_cookies(headers: &HeaderMap) -> Option<HeaderValue> {
 /// The end-to-end headers, without those of this hop.
 #[must_use]
 pub fn end_to_end(headers: &HeaderMap) -> HeaderMap {
-    let named: Vec<HeaderName> = headers
-        .get_all(CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .filter_map(|name| name.trim().parse().ok())
-        .collect();
+    let named = named_by_connection(headers);
     let mut out = headers.clone();
     for name in HOP_BY_HOP.iter().chain(&named) {
         out.remove(name);
     }
     out
+}
+
+/// The headers that `Connection` names: they are of this hop.
+fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
+    let values = headers.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).filter_map(|name| name.trim().parse().ok()).collect()
+}
+
+fn is_of_hop(name: &HeaderName, named: &[HeaderName]) -> bool {
+    HOP_BY_HOP.contains(name) || named.contains(name)
 }
 
 /// Removes the headers that describe a body, for a request that is forwarded without one.
@@ -107,6 +126,8 @@ pub fn content_length(headers: &HeaderMap) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
@@ -142,7 +163,7 @@ mod tests {
             client: [192, 0, 2, 7].into(),
             allowed: &allowed,
         };
-        let out = forwarded_request(&request, &via, true);
+        let out = forwarded_request(&request, &via, true, |_| true);
         assert_eq!(out[X_FORWARDED_FOR], "192.0.2.7");
         assert_eq!(out[X_FORWARDED_PROTO], "https");
         assert_eq!(out[X_FORWARDED_HOST], "edge.example.com");
@@ -158,6 +179,80 @@ mod tests {
         );
         for gone in ["connection", "x-hop", "te", "forwarded", "x_forwarded_for", "x-remote-user"] {
             assert!(!out.contains_key(gone), "{gone}");
+        }
+    }
+
+    /// The way that copies all headers first, as it is for answers.
+    fn copied(request: &HeaderMap, via: &Via<'_>, identity: bool) -> HeaderMap {
+        let request = end_to_end(request);
+        let mut out: HeaderMap = request
+            .iter()
+            .filter(|(name, _)| via.allowed.passes(name))
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect();
+        if let Some(cookies) = joined_cookies(&out) {
+            out.insert(COOKIE, cookies);
+        }
+        if let Some(length) = out.get(CONTENT_LENGTH).cloned() {
+            out.insert(CONTENT_LENGTH, length);
+        }
+        let address = via.client.to_canonical().to_string();
+        out.insert(X_FORWARDED_FOR, address.parse().expect("a value"));
+        out.insert(X_FORWARDED_PROTO, HeaderValue::from_static("https"));
+        out.insert(X_FORWARDED_HOST, via.gateway.clone());
+        if identity {
+            out.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        }
+        out.insert(HOST, via.host.clone());
+        out
+    }
+
+    const SOME: [&str; 18] = [
+        "host",
+        "x-forwarded-for",
+        "x-forwarded-proto",
+        "x-forwarded-host",
+        "forwarded",
+        "connection",
+        "te",
+        "authorization",
+        "accept",
+        "accept-encoding",
+        "cookie",
+        "content-length",
+        "range",
+        "user-agent",
+        "x_forwarded_for",
+        "x-corp-trace",
+        "x-remote-user",
+        "traceparent",
+    ];
+
+    proptest! {
+        #[test]
+        fn a_part_is_what_the_whole_has_of_it(
+            pairs in prop::collection::vec((prop::sample::select(&SOME[..]), "[a-z]{0,3}"), 0..12),
+            hop in prop::collection::vec(prop::sample::select(&SOME[..]), 0..4),
+            part in prop::sample::subsequence(&SOME[..], 0..SOME.len()),
+            identity in any::<bool>(),
+        ) {
+            let mut request = HeaderMap::new();
+            for (name, value) in &pairs {
+                request.append(*name, value.parse().expect("a value"));
+            }
+            request.append(CONNECTION, hop.join(", ").parse().expect("a value"));
+            let allowed = Allowed::new(&["X-Corp-*".to_owned()]).expect("names");
+            let (host, gateway) = (HeaderValue::from_static("quay"), HeaderValue::from_static("edge"));
+            let via = Via { host: &host, gateway: &gateway, client: [192, 0, 2, 7].into(), allowed: &allowed };
+            let whole = forwarded_request(&request, &via, identity, |_| true);
+            prop_assert_eq!(&whole, &copied(&request, &via, identity));
+            let is_part = |name: &HeaderName| part.contains(&name.as_str());
+            let of_whole: HeaderMap = whole
+                .iter()
+                .filter(|(name, _)| is_part(name))
+                .map(|(name, value)| (name.clone(), value.clone()))
+                .collect();
+            prop_assert_eq!(forwarded_request(&request, &via, identity, is_part), of_whole);
         }
     }
 }

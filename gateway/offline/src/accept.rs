@@ -30,7 +30,7 @@ impl AcceptClass {
     }
 
     /// The class of requests that name every type. To these, Quay gives the manifest as it is stored.
-    pub(crate) const ALL: Self = Self((1 << DECISIVE.len()) - 1);
+    pub const ALL: Self = Self((1 << DECISIVE.len()) - 1);
 
     /// Whether requests of this class name this media type.
     pub(crate) fn names(self, media_type: &str) -> bool {

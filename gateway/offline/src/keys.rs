@@ -47,7 +47,7 @@ impl Keys {
 
     /// The key for this purpose.
     pub(crate) fn derived(&self, purpose: &str) -> Zeroizing<[u8; KEY_BYTES]> {
-        Zeroizing::new(keyed_hash(&*self.0, [purpose.as_bytes()]))
+        Zeroizing::new(keyed_hash(&self.0, [purpose.as_bytes()]))
     }
 }
 

@@ -1,5 +1,7 @@
 //! The client of a running gateway's admin API, for commands.
 
+mod cache;
+
 use std::net::{Ipv6Addr, SocketAddr};
 use std::time::Duration;
 

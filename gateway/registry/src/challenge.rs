@@ -23,9 +23,15 @@ impl Bearer {
         })
     }
 
-    /// The realm's host and port, as they are written in the realm.
+    /// The realm's host and port, as they are written in the realm. Empty if its scheme is not that of HTTP, because then
+    /// a URL parser finds another host.
     pub fn authority(&self) -> &str {
-        let rest = self.realm.split_once("://").map_or(self.realm.as_str(), |(_, rest)| rest);
+        let is_http = |scheme: &str| ["https", "http"].iter().any(|known| scheme.eq_ignore_ascii_case(known));
+        let rest = match self.realm.split_once("://") {
+            Some((scheme, rest)) if is_http(scheme) => rest,
+            Some(_) => "",
+            None => self.realm.as_str(),
+        };
         rest.split(['/', '?', '#']).next().unwrap_or_default()
     }
 }
@@ -69,6 +75,20 @@ mod tests {
         assert_eq!(read(r#"Basic realm="r""#), None);
         assert_eq!(read(r#"Bearer service="s""#), None);
         assert_eq!(read(r#"Bearer xrealm="s""#), None);
+    }
+
+    #[test]
+    fn the_authority_is_the_host_that_a_url_parser_finds() {
+        for (realm, authority) in [
+            ("https://a:1/b?c=d", "a:1"),
+            ("HTTP://a?c", "a"),
+            ("https:b://a/", ""),
+            ("b://a/", ""),
+            ("a/b", "a"),
+        ] {
+            let bearer = Bearer { realm: realm.into(), service: String::new() };
+            assert_eq!(bearer.authority(), authority, "{realm}");
+        }
     }
 
     proptest! {

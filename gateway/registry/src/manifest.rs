@@ -8,6 +8,8 @@ use backends::Digest;
 use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
+use crate::object::Object;
+
 /// A blob that the registry itself stores for a manifest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LocalBlob {
@@ -31,7 +33,7 @@ struct Manifest {
     #[serde(default)]
     media_type: Option<String>,
     #[serde(default)]
-    config: Option<Descriptor>,
+    config: Option<Object<Descriptor>>,
     #[serde(default, deserialize_with = "listed::<Descriptor, _>")]
     layers: Vec<LocalBlob>,
     #[serde(default, rename = "fsLayers", deserialize_with = "listed::<Schema1Layer, _>")]
@@ -188,7 +190,7 @@ impl<'de, T: Listed + Deserialize<'de>> Visitor<'de> for List<T> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
         let mut all = Vec::new();
-        while let Some(entry) = entries.next_element::<T>()? {
+        while let Some(Object(entry)) = entries.next_element::<Object<T>>()? {
             all.extend(entry.kept());
         }
         Ok(all)
@@ -196,7 +198,7 @@ impl<'de, T: Listed + Deserialize<'de>> Visitor<'de> for List<T> {
 }
 
 fn read(manifest: &[u8]) -> Result<Manifest, serde_json::Error> {
-    serde_json::from_slice(manifest)
+    serde_json::from_slice(manifest).map(|Object(manifest)| manifest)
 }
 
 /// The config and the local layers of an image manifest (OCI, docker schema 2 or schema 1), or the blobs of
@@ -219,7 +221,7 @@ pub fn local_blobs(manifest: &[u8]) -> Result<Vec<LocalBlob>, serde_json::Error>
         blobs.extend(manifest.blobs);
     }
     blobs.extend(manifest.schema1_layers);
-    if let Some(config) = manifest.config.and_then(|config| config.blob()) {
+    if let Some(config) = manifest.config.and_then(|Object(config)| config.blob()) {
         blobs.insert(0, config);
     }
     let mut seen = HashSet::new();
@@ -249,7 +251,7 @@ pub fn children(manifest: &[u8]) -> Result<Vec<Digest>, serde_json::Error> {
             self.digest.parse().ok()
         }
     }
-    let Index { mut manifests } = serde_json::from_slice(manifest)?;
+    let Object(Index { mut manifests }) = serde_json::from_slice(manifest)?;
     let mut seen = HashSet::new();
     manifests.retain(|digest| seen.insert(*digest));
     Ok(manifests)
@@ -396,6 +398,10 @@ mod tests {
 
     #[test]
     fn garbage_is_an_error() {
-        assert!(local_blobs(b"\x1f\x8b not json").is_err());
+        for garbage in
+            [&b"\x1f\x8b not json"[..], b"[]", br#"{"config":["t","d"]}"#, br#"{"layers":[["t","d"]]}"#]
+        {
+            assert!(local_blobs(garbage).is_err(), "{garbage:?}");
+        }
     }
 }

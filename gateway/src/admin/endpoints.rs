@@ -6,7 +6,8 @@ use hyper::body::Incoming;
 use super::answer::Answer;
 use super::routes::{Endpoint, Route};
 use super::{
-    body, cache, cache_blobs, certificates, config_diff, live, openapi, probes, queue, status, traffic, zones,
+    body, cache, cache_blobs, cache_contents, cache_import, certificates, config_diff, live, openapi, probes,
+    queue, status, traffic, zones,
 };
 use crate::Gateway;
 
@@ -28,6 +29,13 @@ pub(super) async fn answer(
         Endpoint::Status => status::status(gateway).await,
         Endpoint::Cache => cache::cache(gateway),
         Endpoint::CacheBlobs => cache_blobs::cache_blobs(gateway).await,
+        Endpoint::CacheContents => cache_contents::list(gateway, request.uri.query().unwrap_or_default()),
+        Endpoint::EvictBlobs => cache_contents::evict(gateway, &body::receive(headers, body).await?),
+        Endpoint::VerifyBlob => cache_contents::verify(gateway, body::receive(headers, body).await?).await,
+        Endpoint::ImportBlob => cache_import::blob(gateway, &parameter, headers, body).await,
+        Endpoint::ImportManifest => {
+            cache_import::manifest(gateway, request.uri.query().unwrap_or_default(), headers, body).await
+        }
         Endpoint::Live => live::subscribe(gateway),
         Endpoint::Certificates => certificates::certificates(gateway),
         Endpoint::ConfigDiff => config_diff::config_diff(gateway).await,

@@ -7,6 +7,8 @@ mod answer;
 mod body;
 mod cache;
 mod cache_blobs;
+mod cache_contents;
+mod cache_import;
 mod certificates;
 mod config_diff;
 mod endpoints;

@@ -32,6 +32,7 @@ use crate::gateway::BYPASS_PARTS_MAX;
 use crate::index_manifests::QueuedManifests;
 use crate::metrics::{ContradictedSizes, Metrics};
 use crate::permissions::Permissions;
+use crate::pins::Pins;
 use crate::server::{self, Protocols};
 use crate::shared_uploads::SharedUploads;
 use crate::traffic::Traffic;
@@ -52,7 +53,7 @@ pub(super) async fn gateway(
     stop: &CancellationToken,
     generation: &CancellationToken,
 ) -> anyhow::Result<Gateway> {
-    let cache = open_cache(&settings).await?;
+    let (cache, pins) = open_cache(&settings).await?;
     let journal = journal(&settings, tls).await.context("the journal cannot be opened")?;
     let registry = registry::registry(&settings);
     let names = Names::of(&settings)?;
@@ -99,6 +100,7 @@ pub(super) async fn gateway(
         sizes: Arc::new(ContradictedSizes::default()),
         bypass_parts: Pool::fixed("whole reads for a part of a blob that is not kept", BYPASS_PARTS_MAX, 0),
         cache,
+        pins,
         metrics,
         access_log,
         traffic: Arc::new(Traffic::default()),
@@ -209,10 +211,13 @@ async fn decisions(settings: &Settings) -> anyhow::Result<(Permissions, Tokens)>
     tokio::task::spawn_blocking(move || decisions::first(&settings)).await?
 }
 
-async fn open_cache(settings: &Settings) -> anyhow::Result<Arc<Cache>> {
+async fn open_cache(settings: &Settings) -> anyhow::Result<(Arc<Cache>, Arc<Pins>)> {
     let settings = settings.clone();
     let opened = tokio::task::spawn_blocking(move || {
-        Cache::open(&settings.cache, &settings.limits, &settings.timeouts)
+        let cache = Cache::open(&settings.cache, &settings.limits, &settings.timeouts)?;
+        // Before the first fill, so that it evicts none of them.
+        let pins = Arc::new(Pins::open(&settings.state_dir, &settings.pins, Arc::clone(&cache)));
+        anyhow::Ok((cache, pins))
     })
     .await?;
     opened.context("cache.dir cannot be used")

@@ -13,6 +13,7 @@ use super::decisions::follow_keys;
 use super::successor;
 use crate::Gateway;
 use crate::gateway::Current;
+use crate::pins::keep_pins;
 use crate::sweep::Sweep;
 
 /// A handle that applies another configuration to a running gateway.
@@ -145,6 +146,8 @@ impl Generation {
         tokio::spawn(self.stop.clone().run_until_cancelled_owned(follows));
         let keys = follow_keys(Arc::clone(gateway));
         tokio::spawn(self.stop.clone().run_until_cancelled_owned(keys));
+        let pins = keep_pins(Arc::clone(gateway));
+        tokio::spawn(self.stop.clone().run_until_cancelled_owned(pins));
         let sweep = Sweep::of(gateway);
         if sweep.is_none() {
             gateway.sweep.disable();

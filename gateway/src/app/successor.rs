@@ -154,6 +154,7 @@ impl Prepared {
             sizes: Arc::clone(&running.sizes),
             bypass_parts: Arc::clone(&running.bypass_parts),
             cache: Arc::clone(&running.cache),
+            pins: Arc::clone(&running.pins),
             router,
             drains: Arc::clone(&running.drains),
             repairs: Arc::clone(&running.repairs),

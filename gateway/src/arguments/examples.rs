@@ -45,6 +45,35 @@ pub(super) const TOP: &str = "Examples:
   quay-gateway top --admin 127.0.0.1:9090 --interval 5s
   quay-gateway top --config gateway.yaml --once";
 
+pub(super) const WARM: &str = "Examples:
+  quay-gateway warm --config gateway.yaml org/app:v1 org/base:9 --platform linux/amd64,linux/arm64
+  quay-gateway warm --config gateway.yaml --from-file images.txt --output json
+  quay-gateway warm --config gateway.yaml --from-cluster --context edge";
+
+pub(super) const CACHE: &str = "Examples:
+  quay-gateway cache ls --config gateway.yaml
+  quay-gateway cache export org/app:v1 --to /media/disk/images --config gateway.yaml";
+
+pub(super) const CACHE_LS: &str = "Examples:
+  quay-gateway cache ls --config gateway.yaml
+  quay-gateway cache ls --pinned --config gateway.yaml --output csv > pinned.csv";
+
+pub(super) const CACHE_VERIFY: &str = "Examples:
+  quay-gateway cache verify --config gateway.yaml
+  quay-gateway cache verify sha256:… --config gateway.yaml";
+
+pub(super) const CACHE_EVICT: &str = "Examples:
+  quay-gateway cache evict sha256:… --config gateway.yaml
+  quay-gateway cache evict --older-than 30d --config gateway.yaml
+  quay-gateway cache evict --all-unpinned --config gateway.yaml";
+
+pub(super) const CACHE_EXPORT: &str = "Examples:
+  quay-gateway cache export org/app:v1 org/base:9 --to /media/disk/images --config gateway.yaml
+  quay-gateway cache export org/app:v1 --platform linux/amd64 --to images --config gateway.yaml";
+
+pub(super) const CACHE_IMPORT: &str = "Example:
+  quay-gateway cache import /media/disk/images --config gateway.yaml";
+
 pub(super) const QUEUE_LS: &str = "Examples:
   quay-gateway queue ls --config gateway.yaml --zone zone-b --state failing
   quay-gateway queue ls --config gateway.yaml --limit 100000 --output csv > jobs.csv";

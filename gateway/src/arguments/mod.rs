@@ -1,6 +1,7 @@
 //! The command line.
 
 mod admin;
+mod cache;
 mod certs;
 mod clients;
 mod config;
@@ -10,6 +11,7 @@ mod queue;
 mod support_bundle;
 mod terminal;
 mod top;
+mod warm;
 
 use std::net::SocketAddr;
 use std::num::NonZeroU64;
@@ -20,6 +22,7 @@ use clap::{Args, Parser, Subcommand};
 use operations::bench::{AT_ONCE_MAX, ImageName, READS_MAX};
 
 pub(crate) use self::admin::AdminArguments;
+pub(crate) use self::cache::{CacheArguments, CacheCommand, EvictArguments, ExportArguments};
 pub(crate) use self::certs::{CertsArguments, CertsCommand, IssueArguments, ShowArguments, TrustArguments};
 pub(crate) use self::clients::{ClientArgument, ClientsArguments, RoleArgument, clients_examples};
 pub(crate) use self::config::{ConfigCommand, DiffArguments};
@@ -31,6 +34,7 @@ pub(crate) use self::queue::{QueueArguments, QueueCommand, State};
 pub(crate) use self::support_bundle::SupportBundleArguments;
 pub(crate) use self::terminal::{CompletionsArguments, ManArguments, ShellArgument};
 pub(crate) use self::top::TopArguments;
+pub(crate) use self::warm::{ReadingArguments, WarmArguments};
 
 /// A TLS gateway in front of Red Hat Quay. Blobs come from a local cache or from the nearest healthy
 /// zone, and pushes are copied to the other zones.
@@ -171,6 +175,18 @@ pub(crate) enum Command {
     /// certificates. q or Ctrl-C ends it.
     #[command(after_help = examples::TOP)]
     Top(TopArguments),
+    /// Pull images through a running gateway, so that its cache has them before clients come.
+    ///
+    /// The command is a client of the gateway like any other: the registry decides what it may read, each blob is read
+    /// once, its digest is verified, and its bytes are dropped. Blobs that the cache has already cost no read of a store,
+    /// so a run that was interrupted can be repeated.
+    ///
+    /// The exit status is 0 only if the cache has every image whole, and 3 if it lacks a part of some.
+    #[command(after_help = examples::WARM)]
+    Warm(WarmArguments),
+    /// List, verify and evict the blobs of a running gateway's cache, and carry images to another site.
+    #[command(after_help = examples::CACHE)]
+    Cache(CacheArguments),
     /// Print the completions for a shell. The packages install them.
     #[command(after_help = examples::COMPLETIONS)]
     Completions(CompletionsArguments),

@@ -1,15 +1,13 @@
 //! `bench zones`.
 
-use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Context as _;
-use backends::Secret;
 use config::{self, Account};
 use operations::bench::{self, BenchOptions, BenchProgress, ReportFolder};
 
 use super::output::{print, rendered, runtime};
+use super::reading::password;
 use crate::arguments::{BenchZonesArguments, Output};
 use crate::exit;
 
@@ -47,10 +45,4 @@ pub(crate) fn bench_zones(arguments: BenchZonesArguments) -> anyhow::Result<Exit
     };
     print(&rendered(arguments.output, &bench::json(&report), table, |_| bench::csv(&report))?)?;
     Ok(exit::of_check(report.passed()))
-}
-
-fn password(file: &Path) -> anyhow::Result<Secret> {
-    let text = std::fs::read_to_string(file)
-        .with_context(|| format!("--password-file: cannot read {}", file.display()))?;
-    Ok(Secret::new(text.trim_end_matches(['\r', '\n'])))
 }

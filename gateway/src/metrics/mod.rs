@@ -8,6 +8,7 @@ mod exposition;
 mod families;
 mod instances;
 mod memory;
+mod pins;
 mod pools;
 mod reloads;
 mod scrape;

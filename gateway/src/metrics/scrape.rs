@@ -13,13 +13,14 @@ use registry::upstream::InstanceState;
 use zone_router::Snapshot;
 
 use super::families::Families;
-use super::{certificates, copies, instances, memory, pools, tokens, zones};
+use super::{certificates, copies, instances, memory, pins, pools, tokens, zones};
+use crate::pins::PinsStatus;
 
 /// The state of the parts that keep their own counts.
 #[derive(Debug)]
 pub(crate) struct Scrape {
     /// Name, help and value.
-    pub(crate) cache: [(&'static str, &'static str, u64); 4],
+    pub(crate) cache: [(&'static str, &'static str, u64); 6],
     pub(crate) certificates: ServerTlsStatus,
     pub(crate) memory: MemoryStatus,
     pub(crate) pools: Vec<PoolStatus>,
@@ -28,6 +29,7 @@ pub(crate) struct Scrape {
     pub(crate) unserved: u64,
     /// The number of keys that verify tokens.
     pub(crate) token_keys: Option<usize>,
+    pub(crate) pins: PinsStatus,
     pub(crate) zones: Arc<Snapshot>,
     pub(crate) copies: Arc<Sample>,
 }
@@ -39,6 +41,7 @@ impl Collector for Scrape {
             families.gauge(name, help, value)?;
         }
         certificates::encode(&mut families, &self.certificates)?;
+        pins::encode(&mut families, self.pins)?;
         memory::encode(&mut families, &self.memory)?;
         pools::encode(&mut families, &self.pools)?;
         instances::encode(&mut families, &self.instances, self.unserved)?;

@@ -11,7 +11,7 @@ use http::request::Parts;
 use http::{HeaderMap, Method, Response, StatusCode};
 use limits::memory::Use;
 use offline::{AcceptClass, MANIFEST_BYTES_MAX, Remembered};
-use registry::{Read, is_plain_query};
+use registry::{Read, is_plain_query, linked_blobs};
 use tokio::time::Instant;
 
 use super::{Who, clock, login};
@@ -46,6 +46,25 @@ pub(crate) fn learn_links(gateway: &Gateway, repository: &str, digests: Vec<Dige
     {
         offline.remembered.store().linked(repository, digests, clock(asked));
     }
+}
+
+/// Remembers a manifest that did not come for a client: the gateway itself read it at the registry as it is stored, or an
+/// operator says that it is in this repository.
+pub(crate) fn learn_read(
+    gateway: &Gateway,
+    (repository, reference): (&str, &str),
+    content_type: &str,
+    bytes: &Bytes,
+) {
+    let Some(offline) = &gateway.offline else { return };
+    let (store, digest, now) = (offline.remembered.store(), Digest::of(bytes), SystemTime::now());
+    store.served(repository, digest, content_type, bytes.clone(), now);
+    if reference.parse::<Digest>().is_err() {
+        store.resolved(repository, reference, AcceptClass::ALL, digest, now);
+    }
+    let max = gateway.settings.limits.manifest_blobs;
+    let blobs = linked_blobs(content_type, bytes, max).filter(|_| gateway.registry.manifests_link());
+    store.linked(repository, blobs.unwrap_or_default(), now);
 }
 
 fn manifest(

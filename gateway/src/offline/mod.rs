@@ -19,7 +19,7 @@ use offline::{Remembered, Shown};
 use registry::bearer::bearer_token;
 use tokio::time::Instant;
 
-pub(crate) use self::learn::{learn, learn_links};
+pub(crate) use self::learn::{learn, learn_links, learn_read};
 pub(crate) use self::read::{read, unauthorized};
 use crate::Gateway;
 use crate::permissions::{Changed, Granted};

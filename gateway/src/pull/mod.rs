@@ -308,14 +308,8 @@ impl Pull<'_> {
     fn serve(&self, answer: &Answerer, served: Served, expected: Option<u64>) -> Response<Body> {
         match served {
             Served::Hit(blob) => self.hit(answer, blob, expected),
-            Served::Follow { follower, joined } => {
-                let from = Arc::clone(follower.source());
-                self.counted(&from, self.follow(answer, follower, joined))
-            }
-            Served::Bypass(opened, reason) => {
-                let from = Arc::clone(&opened.from);
-                self.counted(&from, self.bypass(answer, opened, reason))
-            }
+            Served::Follow { follower, joined } => self.follow(answer, follower, joined),
+            Served::Bypass(opened, reason) => self.bypass(answer, opened, reason),
         }
     }
 

@@ -1,6 +1,7 @@
 //! Tests of the cache as a whole, in a real folder.
 
 mod census;
+mod contents;
 mod copy_source;
 mod demand;
 mod fills;

@@ -139,3 +139,62 @@ async fn another_client_ca_makes_another_configuration() {
     fs::write(fixture.at("ca.crt"), "").expect("written");
     assert_eq!(tls.reload(start), Reloaded { changed: false, doubtful: true }, "nobody is let in");
 }
+
+/// More clients than rustls' store of sessions holds.
+const CLIENTS: usize = 300;
+
+/// A client with sessions of its own.
+fn client(
+    fixture: &Fixture,
+    version: &'static rustls::SupportedProtocolVersion,
+) -> Arc<rustls::ClientConfig> {
+    let mut roots = rustls::RootCertStore::empty();
+    for root in crate::pem_file::chain(&fixture.at("ca.crt")).expect("a CA") {
+        roots.add(root).expect("a root");
+    }
+    let config =
+        rustls::ClientConfig::builder_with_protocol_versions(&[version]).with_root_certificates(roots);
+    Arc::new(config.with_no_client_auth())
+}
+
+/// Connects, and returns how the session began.
+fn connect(client: &Arc<rustls::ClientConfig>, server: &Arc<ServerConfig>) -> rustls::HandshakeKind {
+    let name = "a.example.com".try_into().expect("a name");
+    let mut client = rustls::ClientConnection::new(Arc::clone(client), name).expect("a client");
+    let mut server = rustls::ServerConnection::new(Arc::clone(server)).expect("a server");
+    // Tickets come after the handshake.
+    while client.wants_write() || server.wants_write() {
+        let mut wire = Vec::new();
+        client.write_tls(&mut wire).expect("written");
+        server.read_tls(&mut &wire[..]).expect("read");
+        server.process_new_packets().expect("a good client");
+        wire.clear();
+        server.write_tls(&mut wire).expect("written");
+        client.read_tls(&mut &wire[..]).expect("read");
+        client.process_new_packets().expect("a good server");
+    }
+    assert!(!client.is_handshaking() && !server.is_handshaking());
+    server.handshake_kind().expect("a handshake")
+}
+
+#[tokio::test]
+async fn each_of_many_clients_resumes_its_session() {
+    use rustls::HandshakeKind::Resumed;
+    let fixture = Fixture::new();
+    fixture.write("tls", &fixture.issued("a.example.com", KeyType::EcP256));
+    let (tls, start) = (fixture.tls(false), Instant::now());
+    for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+        let clients: Vec<_> = (0..CLIENTS).map(|_| client(&fixture, version)).collect();
+        let resumed = |server: &Arc<ServerConfig>| {
+            clients.iter().filter(|client| connect(client, server) == Resumed).count()
+        };
+        assert_eq!(resumed(&tls.config()), 0, "{version:?}: nobody was here before");
+        assert_eq!(resumed(&tls.config()), CLIENTS, "{version:?}");
+        assert_eq!(resumed(&tls.admin_config()), 0, "{version:?}: another listener has other sessions");
+        assert_eq!(resumed(&tls.admin_config()), CLIENTS, "{version:?}");
+        fixture.write("tls", &fixture.issued("a.example.com", KeyType::EcP256));
+        assert_eq!(tls.reload(start), Reloaded { changed: true, doubtful: false });
+        assert_eq!(resumed(&tls.config()), 0, "{version:?}: no session outlives its configuration");
+        assert_eq!(resumed(&tls.config()), CLIENTS, "{version:?}: after a reload");
+    }
+}

@@ -54,7 +54,7 @@ pub const RESTART: [&str; 25] = [
 ];
 
 /// The keys whose changes a reload applies.
-pub(super) const RELOAD: [&str; 78] = [
+pub(super) const RELOAD: [&str; 79] = [
     "hostname",
     "more_hostnames",
     "tls.certificate",
@@ -74,6 +74,7 @@ pub(super) const RELOAD: [&str; 78] = [
     "home",
     "ca",
     "zones",
+    "pins",
     "admin.hosts",
     "admin.token_file",
     "admin.tls",

@@ -103,6 +103,7 @@ const SAMPLES: &[(&str, Variables<'static>, Variables<'static>)] = &[
     (GATEWAY, &[], &[("cache.dir", "/c")]),
     (GATEWAY, &[], &[("cache.size", "1GiB")]),
     (GATEWAY, &[], &[("cache.reserve", "1MiB")]),
+    (GATEWAY, &[("registry.account.username", "u"), ("registry.account.password_file", "a")], &[("pins", "[{images: ['a:1']}]")]),
     (GATEWAY, &[], &[("admin.listen", "127.0.0.1:2")]),
     (GATEWAY, &[], &[("admin.hosts", "[admin.example.com]")]),
     (GATEWAY, &[], &[("admin.token_file", "a")]),

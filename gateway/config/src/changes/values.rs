@@ -12,8 +12,8 @@ use replication::{Limits, LimitsByZone, Verify, Window};
 use super::shown::{Shown as _, size};
 use crate::{
     AccessLogSettings, AccessLogTarget, Account, AdminSettings, AuthSettings, CacheSettings, Instance,
-    JournalSettings, NamedZone, OfflineSettings, OtlpSettings, Placements, ReplicationSettings, Settings,
-    TlsSettings, TokenKeys, TokenSettings,
+    JournalSettings, NamedZone, OfflineSettings, OtlpSettings, Pin, Placements, ReplicationSettings,
+    Settings, TlsSettings, TokenKeys, TokenSettings,
 };
 
 /// One value.
@@ -98,6 +98,7 @@ pub(super) fn values(settings: &Settings) -> BTreeMap<String, ConfigValue> {
         copy_limits,
         replication,
         cache,
+        pins,
         admin,
         access_log,
         otlp,
@@ -119,12 +120,7 @@ pub(super) fn values(settings: &Settings) -> BTreeMap<String, ConfigValue> {
     values.add_some("registry.redirects_to", redirects_to.as_ref());
     values.add_list("registry.forward_headers", Some(forward_headers));
     values.add("registry.config.MAXIMUM_LAYER_SIZE", size(*layer_max));
-    add_account(&mut values, account.as_ref());
-    add_auth(&mut values, auth);
-    if let Some(OfflineSettings { max_age, tokens }) = offline {
-        values.add("offline.max_age", humantime::format_duration(*max_age));
-        values.add("offline.tokens", tokens);
-    }
+    add_decisions(&mut values, account.as_ref(), auth, offline.as_ref());
     add_proxies(&mut values, proxies);
     values.add_list("ca", ca_files.iter().map(|file| file.display()));
     add_roots(&mut values, ca_digest, settings.connects_once().then_some(opened_roots));
@@ -134,14 +130,13 @@ pub(super) fn values(settings: &Settings) -> BTreeMap<String, ConfigValue> {
     values.add("replication.verify", shown_verify(*verify));
     add_copy_limits(&mut values, copy_limits);
     add_replication(&mut values, replication);
-    add_cache(&mut values, cache);
+    add_cache(&mut values, cache, pins);
     add_admin(&mut values, admin);
     add_access_log(&mut values, access_log.as_ref());
     add_otlp(&mut values, otlp.as_ref());
     values.add_list("trusted_proxies", trusted_proxies);
     values.add("proxy_protocol", proxy_protocol);
-    values.add_group("limits", limits.shown());
-    values.add_group("timeouts", timeouts.shown());
+    add_bounds(&mut values, limits, timeouts);
     values.0
 }
 
@@ -163,11 +158,17 @@ fn add_roots(values: &mut Values, contents: &Digest, opened: Option<&Digest>) {
     values.add_some("journal.ca", opened);
 }
 
-fn add_cache(values: &mut Values, cache: &CacheSettings) {
+fn add_bounds(values: &mut Values, limits: &crate::Limits, timeouts: &crate::Timeouts) {
+    values.add_group("limits", limits.shown());
+    values.add_group("timeouts", timeouts.shown());
+}
+
+fn add_cache(values: &mut Values, cache: &CacheSettings, pins: &[Pin]) {
     let CacheSettings { dir, unremoved: _, size: bytes, reserve } = cache;
     values.add("cache.dir", dir.display());
     values.add("cache.size", size(*bytes));
     values.add("cache.reserve", size(*reserve));
+    values.add_list("pins", pins);
 }
 
 fn add_admin(values: &mut Values, admin: &AdminSettings) {
@@ -190,6 +191,21 @@ fn add_proxies(values: &mut Values, proxies: &ProxyRules) {
         values.add_secret("proxy.credentials_file", proxies.compared());
     }
     values.add_list("proxy.no_proxy", Some(no_proxy).filter(|list| !list.is_empty()));
+}
+
+/// Who reads, and who decides about it.
+fn add_decisions(
+    values: &mut Values,
+    account: Option<&Account>,
+    auth: &AuthSettings,
+    offline: Option<&OfflineSettings>,
+) {
+    add_account(values, account);
+    add_auth(values, auth);
+    if let Some(OfflineSettings { max_age, tokens }) = offline {
+        values.add("offline.max_age", humantime::format_duration(*max_age));
+        values.add("offline.tokens", tokens);
+    }
 }
 
 fn add_auth(values: &mut Values, auth: &AuthSettings) {

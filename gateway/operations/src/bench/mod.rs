@@ -15,18 +15,16 @@ mod row;
 mod statistics;
 mod table;
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, bail, ensure};
-use http::HeaderMap;
 use tokio::time::{Instant, timeout_at};
-use url::Url;
 
+pub use crate::images::{ImageName, ImageNameError};
 pub use csv::summary as csv;
 pub use files::ReportFolder;
-pub use image::{ImageName, ImageNameError};
 pub use json::json;
 pub use plan::ChosenBlob;
 pub use progress::BenchProgress;
@@ -38,7 +36,8 @@ pub use table::table;
 use self::plan::ReadPlan;
 use self::read_path::ReadPath;
 use self::rounds::{Reads, Rounds};
-use config::{Account, Instance, RegistryKind, Settings, bare_host};
+use crate::gateway_client;
+use config::{Account, RegistryKind, Settings};
 use registry::service_account::Tokens;
 use registry::{RegistryClient, registry};
 
@@ -149,7 +148,7 @@ pub async fn run(
     let (images, plan) = timeout_at(deadline, planned).await.context(
         "the registry is too slow: it did not return the manifests of these images within --at-most",
     )??;
-    let (dialled, gateway) = gateway(settings, options.gateway).await?;
+    let (dialled, gateway) = gateway_client::connect(settings, options.gateway).await?;
     let mut notes = Vec::new();
     let mut paths = Vec::new();
     for zone in config::zones(settings, &config::transport(settings, Arc::clone(&tls)))? {
@@ -226,53 +225,6 @@ async fn planned(
         bail!("the registry stores no blob of these images itself: name an image with layers of its own");
     }
     Ok((images, plan))
-}
-
-/// The gateway's address, and a client for it that connects as other clients do.
-async fn gateway(
-    settings: &Settings,
-    address: Option<SocketAddr>,
-) -> anyhow::Result<(SocketAddr, RegistryClient)> {
-    let address = address.unwrap_or_else(|| reachable(settings.listen));
-    let mut roots = settings.ca_files.clone();
-    let made = settings.state_dir.join("ca.pem");
-    if settings.tls.pairs.is_empty() && made.is_file() {
-        roots.push(made.clone());
-    }
-    let url: Url =
-        format!("https://{address}").parse().context("the gateway's address is not valid in a URL")?;
-    let server_name = bare_host(&settings.hostname).to_owned();
-    let instance = Instance { name: "gateway".into(), url, server_name, zone: String::new() };
-    let as_registry = Settings {
-        instances: vec![instance],
-        registry_hostname: settings.hostname.clone(),
-        proxies: Arc::default(),
-        ..settings.clone()
-    };
-    let client = RegistryClient::new("gateway", &as_registry, &certificates::client(&roots)?)?;
-    if let Err(error) = client.get("/v2/", HeaderMap::new()).await {
-        let message = error.to_string();
-        let fix = match message.contains("certificate") {
-            true => format!(
-                "its certificate must be for {} and be signed by a CA in `ca`, in the system's roots or in {}",
-                settings.hostname,
-                made.display()
-            ),
-            false => "start it with `quay-gateway run`, or give its address with --gateway".to_owned(),
-        };
-        bail!("the gateway does not answer at {address}: {message}: {fix}");
-    }
-    Ok((address, client))
-}
-
-/// The address to connect to for a gateway that listens at this address.
-fn reachable(listen: SocketAddr) -> SocketAddr {
-    let ip = match listen.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
-    };
-    SocketAddr::new(ip, listen.port())
 }
 
 /// Notes about the measurement.
@@ -353,17 +305,6 @@ pub(crate) mod tests {
             failures: row::failures(&all),
             notes: vec!["a note with <angles>".into()],
             all,
-        }
-    }
-
-    #[test]
-    fn a_gateway_that_listens_everywhere_is_reached_by_loopback() {
-        for (listen, dialled) in [
-            ("0.0.0.0:8443", "127.0.0.1:8443"),
-            ("[::]:8443", "[::1]:8443"),
-            ("10.1.2.3:443", "10.1.2.3:443"),
-        ] {
-            assert_eq!(reachable(listen.parse().expect("an address")).to_string(), dialled);
         }
     }
 

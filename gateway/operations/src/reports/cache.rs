@@ -16,6 +16,12 @@ pub struct CacheReport {
     pub capacity: u64,
     /// Fills in progress.
     pub fills: u64,
+    /// The bytes of pinned blobs, in whole disk blocks.
+    #[serde(default)]
+    pub pinned: u64,
+    /// The most bytes that pinned blobs may have.
+    #[serde(default)]
+    pub pinned_max: u64,
     /// Bodies of blobs that came from the cache.
     pub hits: u64,
     /// Bodies of blobs that came from elsewhere.
@@ -37,6 +43,8 @@ impl CacheReport {
             bytes: status.bytes,
             capacity: status.capacity,
             fills: status.fills as u64,
+            pinned: status.pinned,
+            pinned_max: status.pinned_max,
             hits,
             misses,
             hit_bytes,

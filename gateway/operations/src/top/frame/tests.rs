@@ -61,7 +61,8 @@ fn sample(seconds: u64, bodies: u64) -> TopSample {
         not_after: String::new(),
         days_left,
     };
-    let status = blob_cache::CacheStatus { blobs: 9, bytes: 250, capacity: 1000, fills: 2 };
+    let status =
+        blob_cache::CacheStatus { blobs: 9, bytes: 250, capacity: 1000, fills: 2, pinned: 0, pinned_max: 0 };
     TopSample {
         at: Duration::from_secs(seconds),
         zones: ZonesReport {

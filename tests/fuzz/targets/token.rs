@@ -1,0 +1,7 @@
+//! libFuzzer's entry to the properties of `token`.
+#![no_main]
+
+#[path = "../properties/token.rs"]
+mod properties;
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| properties::hold(input));
