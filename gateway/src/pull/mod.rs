@@ -207,7 +207,12 @@ impl Pull<'_> {
                 Ok(response)
             }
             Ok(Fetched::Blob(Opened { from, body })) => {
-                tracing::info!(digest = %self.blob.digest, zones = %not_opened, %from, "no zone gave it, the registry does");
+                match self.gateway.router.home() {
+                    Some(_) => {
+                        tracing::info!(digest = %self.blob.digest, zones = %not_opened, %from, "no zone gave it, the registry does")
+                    }
+                    None => tracing::debug!(digest = %self.blob.digest, %from, "the registry gives it"),
+                }
                 let served = self.keep_fetched(Opened { from, body: body.holding(memory) }).await?;
                 Ok(self.serve(answer, served, expected))
             }
