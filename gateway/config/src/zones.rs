@@ -46,7 +46,7 @@ pub(super) fn zones(
 ) -> Result<Vec<NamedZone>, ConfigError> {
     let all = quay.storage.clone().overlaid(file.zones.clone());
     if file.registry.kind == RegistryKind::Oci {
-        return match all.iter().next() {
+        return match all.first() {
             None => Ok(Vec::new()),
             Some((name, _)) => Err(ConfigError::new(
                 path,

@@ -239,7 +239,7 @@ mod tests {
         let (home, run) = (("HOME", at("home")), ("XDG_RUNTIME_DIR", at("run")));
         let some = |name: &str| Some(name.to_owned());
         assert_eq!(names(&[home.clone(), run.clone()]).expect("reads"), [some("podman"), some("docker")]);
-        assert_eq!(names(&[home.clone()]).expect("reads"), [some("docker")]);
+        assert_eq!(names(std::slice::from_ref(&home)).expect("reads"), [some("docker")]);
         let other = ("REGISTRY_AUTH_FILE", at("other.json"));
         assert_eq!(names(&[home.clone(), run, other]).expect("reads"), [some("other")]);
         let absent = ("REGISTRY_AUTH_FILE", at("absent.json"));
