@@ -52,7 +52,7 @@ async fn a_wrong_file_is_found_and_removed_for_good() {
         fill(&cache, bytes).await;
     }
     let [right, wrong, short, gone] = [&b"right"[..], b"wrong", b"short", b"gone!"].map(Digest::of);
-    std::fs::write(layout.blob(&wrong), b"wronG").expect("writes");
+    std::fs::write(layout.blob(&wrong), b"WRONG").expect("writes");
     std::fs::write(layout.blob(&short), b"sho").expect("writes");
     std::fs::remove_file(layout.blob(&gone)).expect("removes");
     for (digest, verdict) in [
