@@ -8,11 +8,12 @@ use blob_cache::{Bypass, BypassReason, Cache, Join, Lookup, NoFill, NotKept, Wri
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use gateway_http::content_length;
 use http::header::CONTENT_TYPE;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
 use limits::pool::Identity;
 use operations::reports::Imported;
+use registry::Read;
 use zone_router::Verified;
 
 use super::answer::{Answer, json};
@@ -34,7 +35,7 @@ pub(super) async fn blob(gateway: &Gateway, text: &str, headers: &HeaderMap, bod
         Problem::new(StatusCode::LENGTH_REQUIRED, "no_length", "a blob is sent with Content-Length")
     })?;
     if !digest.may_have(size) {
-        return Err(Problem::malformed(format!("no blob with this digest has {size} bytes")));
+        return Err(wrong(&format!("no blob with this digest has {size} bytes")));
     }
     let body = Verified::hashing(pieces(body), digest, Some(size));
     let new = match gateway.cache.lookup(&Identity::GATEWAY, &digest).await {
@@ -119,7 +120,7 @@ async fn read_to_end(mut body: Verified) -> Result<(), Problem> {
 }
 
 fn wrong(why: &str) -> Problem {
-    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "wrong_bytes", format!("the blob is not taken: {why}"))
+    Problem::conflict("wrong_bytes", format!("it is not taken: {why}"))
 }
 
 fn disk() -> Problem {
@@ -156,6 +157,11 @@ pub(super) async fn manifest(gateway: &Gateway, query: &str, headers: &HeaderMap
     let (Some(repository), Some(reference)) = (repository, reference) else {
         return Err(Problem::malformed("the query lacks repository or reference"));
     };
+    let path = format!("/v2/{repository}/manifests/{reference}");
+    if !matches!(Read::parse(&Method::GET, &path), Read::Manifest { repository: named, .. } if named == repository)
+    {
+        return Err(Problem::malformed("repository or reference is not a name that a registry has"));
+    }
     let most = usize::try_from(gateway.settings.limits.manifest.as_u64()).unwrap_or(usize::MAX);
     let body = tokio::time::timeout(MANIFEST_TIMEOUT, Limited::new(body, most).collect()).await;
     let body = match body {
@@ -166,6 +172,12 @@ pub(super) async fn manifest(gateway: &Gateway, query: &str, headers: &HeaderMap
             return Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "too_slow", detail));
         }
     };
+    if body.is_empty() {
+        return Err(Problem::malformed("the body is the manifest, and it is empty"));
+    }
+    if serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(&body).is_err() {
+        return Err(wrong("a manifest is a JSON object"));
+    }
     let found = Digest::of(&body);
     if reference.parse::<Digest>().is_ok_and(|digest| digest != found) {
         return Err(wrong("a manifest has another digest"));
