@@ -17,6 +17,7 @@ use zeroize::Zeroizing;
 
 use super::{Offline, clock};
 use crate::Gateway;
+use crate::forward;
 use crate::read_along::read_along;
 use crate::request::Client;
 
@@ -30,13 +31,15 @@ enum From {
 }
 
 /// What a request for a token asks for. `None` if only Quay can judge it.
-fn asked(gateway: &Gateway, request: &Parts) -> Option<(From, Vec<String>)> {
+fn asked(gateway: &Gateway, request: &Parts, client: &Client) -> Option<(From, Vec<String>)> {
+    // As the registry gets them: without those that end at this hop, such as `Connection`.
+    let headers = forward::judged(gateway, request, client);
     let is_plain = |name: &HeaderName| *name == AUTHORIZATION || name == "x-forwarded-for";
-    if request.headers.keys().any(|name| !is_plain(name) && gateway.registry.may_judge(name)) {
+    if headers.keys().any(|name| !is_plain(name) && gateway.registry.may_judge(name)) {
         return None;
     }
-    let from = match request.headers.contains_key(AUTHORIZATION) {
-        true => From::Known(Credential::of(&request.headers)?),
+    let from = match headers.contains_key(AUTHORIZATION) {
+        true => From::Known(Credential::of(&headers)?),
         false => From::Nobody,
     };
     let query = request.uri.query().unwrap_or_default();
@@ -55,7 +58,7 @@ pub(super) fn learn(
     else {
         return response;
     };
-    let Some((from, names)) = asked(gateway, request) else { return response };
+    let Some((from, names)) = asked(gateway, request, client) else { return response };
     match (response.status(), from) {
         (StatusCode::OK, from) if request.method == Method::GET => {
             let length = content_length(response.headers()).and_then(|length| usize::try_from(length).ok());
@@ -145,7 +148,7 @@ pub(super) async fn answer(
     if offline.remembered.credentials().is_none() || request.method != Method::GET {
         return Err(Problem::away());
     }
-    let (from, asked) = asked(gateway, request).ok_or_else(Problem::away)?;
+    let (from, asked) = asked(gateway, request, client).ok_or_else(Problem::away)?;
     let login = match from {
         // Quay refuses a request that names neither a credential nor a repository.
         From::Nobody if asked.is_empty() => return Ok(refusal(StatusCode::UNAUTHORIZED, "no credential")),

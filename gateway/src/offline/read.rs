@@ -105,7 +105,8 @@ async fn ping(
     client: &Client,
 ) -> Result<Response<Body>, Problem> {
     if gateway.settings.registry_kind == RegistryKind::Quay {
-        let Some(token) = bearer_token(&request.headers) else {
+        let sent = forward::judged(gateway, request, client);
+        let Some(token) = bearer_token(&sent) else {
             return Ok(unauthorized(gateway, None, client));
         };
         let is_quays = gateway.tokens.as_ref().is_some_and(|tokens| tokens.verified(token).is_ok());
