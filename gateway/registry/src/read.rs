@@ -10,7 +10,7 @@ use super::route::{TOKEN, is_reference, is_repository, reads};
 pub enum Read {
     /// `/v2/`: whether the registry is there, and where it gives tokens.
     Ping,
-    /// Quay's tokens (`/v2/auth`).
+    /// Quay's tokens (`/v2/auth`), with any method: clients try `POST` first.
     Token,
     /// A manifest.
     Manifest {
@@ -29,9 +29,9 @@ impl Read {
     pub fn parse(method: &Method, path: &str) -> Self {
         let path = unescaped(path);
         match path.strip_prefix("/v2/") {
+            _ if path == TOKEN => Self::Token,
             _ if !reads(method) => Self::Other,
             Some("") => Self::Ping,
-            _ if path == TOKEN => Self::Token,
             Some(rest) => match rest.rsplit_once("/manifests/") {
                 Some((name, reference)) if is_repository(name) && is_reference(reference) => {
                     Self::Manifest { repository: name.to_owned(), reference: reference.to_owned() }
@@ -74,7 +74,8 @@ mod tests {
             ("/v1/o/a/manifests/v1", Read::Other),
         ] {
             assert_eq!(Read::parse(&Method::GET, path), read, "{path}");
-            assert_eq!(Read::parse(&Method::PUT, path), Read::Other, "{path}");
+            let written = if path == TOKEN { Read::Token } else { Read::Other };
+            assert_eq!(Read::parse(&Method::PUT, path), written, "{path}");
         }
     }
 

@@ -16,14 +16,18 @@ const PAGE: usize = 1000;
 /// The most blobs on one page, and in one command.
 const BLOBS_MAX: usize = 1000;
 
+/// The largest integer that every reader of JSON has (RFC 8259, section 6).
+const PLACE_MAX: u64 = (1 << 53) - 1;
+
 /// A page of the contents, selected by `after` and `limit`.
 pub(super) fn list(gateway: &Gateway, query: &str) -> Answer {
     let (mut after, mut limit) = (None, PAGE);
     for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
         match &*name {
             "after" => {
-                let place = value.parse::<u64>();
-                after = Some(place.map_err(|_| Problem::malformed("after is the next of an earlier page"))?);
+                let place = value.parse::<u64>().ok().filter(|place| *place <= PLACE_MAX);
+                after =
+                    Some(place.ok_or_else(|| Problem::malformed("after is the next of an earlier page"))?);
             }
             "limit" => {
                 let wanted = value.parse().ok().filter(|limit| (1..=BLOBS_MAX).contains(limit));

@@ -172,9 +172,6 @@ pub(super) async fn manifest(gateway: &Gateway, query: &str, headers: &HeaderMap
             return Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "too_slow", detail));
         }
     };
-    if body.is_empty() {
-        return Err(Problem::malformed("the body is the manifest, and it is empty"));
-    }
     if serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(&body).is_err() {
         return Err(wrong("a manifest is a JSON object"));
     }

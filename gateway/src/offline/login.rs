@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use gateway_http::{Body, Problem, content_length};
-use http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE};
+use http::header::{ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE};
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method, Response, StatusCode};
 use limits::memory::Use;
@@ -145,8 +145,15 @@ pub(super) async fn answer(
     request: &Parts,
     client: &Client,
 ) -> Result<Response<Body>, Problem> {
-    if offline.remembered.credentials().is_none() || request.method != Method::GET {
+    if offline.remembered.credentials().is_none() {
         return Err(Problem::away());
+    }
+    if request.method != Method::GET {
+        // As Quay: clients such as containerd try POST (OAuth 2) first, and go on with GET after this answer.
+        let mut answer = Response::new(Body::empty());
+        *answer.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
+        answer.headers_mut().insert(ALLOW, HeaderValue::from_static("HEAD, GET, OPTIONS"));
+        return Ok(answer);
     }
     let (from, asked) = asked(gateway, request, client).ok_or_else(Problem::away)?;
     let login = match from {
