@@ -120,8 +120,15 @@ impl Cache {
     async fn hashes_right(&self, digest: Digest, entry: &Entry) -> io::Result<bool> {
         let (layout, size, proven) = (self.layout.clone(), entry.size, entry.is_servable());
         let open = move || {
-            let path = if proven { layout.blob(&digest) } else { layout.unproven(&digest) };
-            let file = File::open(path)?;
+            let mut paths = [layout.blob(&digest), layout.unproven(&digest)];
+            if !proven {
+                paths.reverse();
+            }
+            // A client may have proven the file meanwhile, which moves it.
+            let file = File::open(&paths[0]).or_else(|error| match error.kind() {
+                io::ErrorKind::NotFound => File::open(&paths[1]),
+                _ => Err(error),
+            })?;
             let length = file.metadata()?.len();
             Ok((Arc::new(file), length))
         };

@@ -1,7 +1,7 @@
 //! Any registry that speaks the distribution specification, such as Harbor, zot, GitLab or Nexus. Its stores are not known.
 
 use backends::{Digest, Key};
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, LOCATION};
+use http::header::LOCATION;
 use http::{HeaderMap, StatusCode};
 
 use super::{Registry, names};
@@ -18,22 +18,18 @@ impl Registry for Oci {
     }
 
     /// A 200 that names the blob, or a redirect to a place whose path ends with the blob's digest, as the S3 storage of
-    /// distribution gives it. `Docker-Content-Digest` is not required (distribution specification, "Pulling blobs"):
-    /// without it, a 200 counts only if it is about bytes of a known length, and not about a page.
+    /// distribution gives it. A path such as `/v2/NAME/blobs/sha256:…` is that of the request itself, to which a proxy may
+    /// send everybody. `Docker-Content-Digest` is not required of registries (distribution specification, "Pulling blobs"),
+    /// but without it an answer may be the page of a proxy.
     fn permits(&self, status: StatusCode, headers: &HeaderMap, digest: &Digest) -> bool {
         match status {
-            StatusCode::OK if headers.contains_key("docker-content-digest") => names(headers, digest),
-            StatusCode::OK => {
-                let is_bytes =
-                    headers.get(CONTENT_TYPE).is_some_and(|kind| kind == "application/octet-stream");
-                is_bytes && headers.contains_key(CONTENT_LENGTH)
-            }
+            StatusCode::OK => names(headers, digest),
             StatusCode::TEMPORARY_REDIRECT | StatusCode::FOUND => {
                 let location = headers.get(LOCATION).and_then(|value| value.to_str().ok());
                 let path = location.and_then(|location| location.split(['?', '#']).next());
                 path.is_some_and(|path| {
                     let path = path.strip_suffix("/data").unwrap_or(path);
-                    path.rsplit(['/', ':']).next() == Some(digest.hex().as_str())
+                    path.rsplit('/').next() == Some(digest.hex().as_str())
                 })
             }
             _ => false,
@@ -58,7 +54,7 @@ mod tests {
         let (own, length) = (Digest::EMPTY.to_string(), ("content-length", "0"));
         let other = Digest::of(b"other").to_string();
         assert!(permits(200, &[("docker-content-digest", &own)]));
-        assert!(permits(200, &[bytes, length]));
+        assert!(!permits(200, &[bytes, length]), "a proxy's default type");
         assert!(!permits(200, &[("docker-content-digest", &other), bytes, length]));
         assert!(!permits(200, &[("content-type", "text/html"), length]), "the page of a proxy");
         assert!(
@@ -74,7 +70,8 @@ mod tests {
                 true,
             ),
             (format!("https://s3.example.com/b/{hex}"), true),
-            (format!("https://cdn.example.com/blobs/sha256:{hex}?token=a"), true),
+            (format!("https://sso.example.com/v2/private/app/blobs/sha256:{hex}"), false),
+            (format!("/v2/private/app/blobs/sha256:{hex}"), false),
             (format!("https://login.example.com/?back=/{hex}"), false),
             ("https://login.example.com/".to_owned(), false),
             (format!("https://s3.example.com/b/{hex}/other"), false),

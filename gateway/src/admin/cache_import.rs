@@ -7,7 +7,6 @@ use backends::{Digest, Error, Kind};
 use blob_cache::{Bypass, BypassReason, Cache, Join, Lookup, NoFill, NotKept, Writer};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use gateway_http::content_length;
-use http::header::CONTENT_TYPE;
 use http::{HeaderMap, Method, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
@@ -20,7 +19,6 @@ use super::answer::{Answer, json};
 use super::cache_contents::digest;
 use super::problem::Problem;
 use crate::Gateway;
-use crate::pins;
 
 /// How long the next bytes of a blob may take.
 const PIECE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -144,8 +142,9 @@ fn pieces(body: Incoming) -> backends::ByteStream {
     .boxed()
 }
 
-/// Takes a manifest, named by `repository` and `reference`, for whatever keeps manifests.
-pub(super) async fn manifest(gateway: &Gateway, query: &str, headers: &HeaderMap, body: Incoming) -> Answer {
+/// Verifies a manifest, named by `repository` and `reference`. It is not remembered: only the registry says which blobs
+/// are in which repository, and a layout may say anything.
+pub(super) async fn manifest(gateway: &Gateway, query: &str, body: Incoming) -> Answer {
     let (mut repository, mut reference) = (None, None);
     for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
         match &*name {
@@ -179,7 +178,5 @@ pub(super) async fn manifest(gateway: &Gateway, query: &str, headers: &HeaderMap
     if reference.parse::<Digest>().is_ok_and(|digest| digest != found) {
         return Err(wrong("a manifest has another digest"));
     }
-    let media_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    pins::learn(gateway, &repository, &reference, media_type, &body);
     json(&Imported { digest: found.to_string(), size: body.len() as u64, new: true })
 }

@@ -34,7 +34,7 @@ pub(super) async fn answer(
         Endpoint::VerifyBlob => cache_contents::verify(gateway, body::receive(headers, body).await?).await,
         Endpoint::ImportBlob => cache_import::blob(gateway, &parameter, headers, body).await,
         Endpoint::ImportManifest => {
-            cache_import::manifest(gateway, request.uri.query().unwrap_or_default(), headers, body).await
+            cache_import::manifest(gateway, request.uri.query().unwrap_or_default(), body).await
         }
         Endpoint::Live => live::subscribe(gateway),
         Endpoint::Certificates => certificates::certificates(gateway),

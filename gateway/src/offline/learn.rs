@@ -48,8 +48,7 @@ pub(crate) fn learn_links(gateway: &Gateway, repository: &str, digests: Vec<Dige
     }
 }
 
-/// Remembers a manifest that did not come for a client: the gateway itself read it at the registry as it is stored, or an
-/// operator says that it is in this repository.
+/// Remembers a manifest that did not come for a client: the gateway itself read it at the registry, as it is stored.
 pub(crate) fn learn_read(
     gateway: &Gateway,
     (repository, reference): (&str, &str),

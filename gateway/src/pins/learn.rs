@@ -6,8 +6,8 @@ use serde::Deserialize;
 use crate::Gateway;
 use crate::offline;
 
-/// Remembers a manifest for the time while the registry is away: one that the gateway read for a pin, or that an operator
-/// imported. It gives nobody a right to read the repository.
+/// Remembers a manifest that the gateway read for a pin, for the time while the registry is away. It gives nobody a right to
+/// read the repository.
 pub(crate) fn learn(gateway: &Gateway, repository: &str, reference: &str, media_type: &str, bytes: &Bytes) {
     tracing::debug!(repository, reference, media_type, bytes = bytes.len(), "a manifest is learned");
     offline::learn_read(gateway, (repository, reference), media_type, bytes);

@@ -11,5 +11,4 @@ mod schedule;
 mod sets;
 
 pub(crate) use self::keep::keep_pins;
-pub(crate) use self::learn::learn;
 pub(crate) use self::sets::{Pins, PinsStatus};

@@ -140,6 +140,10 @@ impl Pins {
     pub(super) fn complete(&self, key: &str, now: SystemTime) -> Result<(), String> {
         let mut sets = self.sets.lock();
         let Some(image) = sets.get(key) else { return Ok(()) };
+        if image.next.is_empty() {
+            // Another pin of the same image has completed it.
+            return Ok(());
+        }
         self.apply(&sets);
         let digests = image.next.iter().filter_map(|digest| digest.parse::<Digest>().ok());
         let unpinned = digests.filter(|digest| !self.cache.is_pinned(digest)).count();

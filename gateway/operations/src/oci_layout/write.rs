@@ -111,7 +111,10 @@ impl LayoutWriter {
     /// The file cannot be made.
     pub(super) fn begin(&self, digest: &Digest) -> anyhow::Result<BlobFile> {
         let path = self.partial(digest);
-        let file = File::create(&path).with_context(|| format!("{}: cannot be made", path.display()))?;
+        // One of an earlier run is removed. A link is never followed, because the disk may be another one's.
+        let _ = std::fs::remove_file(&path);
+        let file = File::options().write(true).create_new(true).open(&path);
+        let file = file.with_context(|| format!("{}: cannot be made", path.display()))?;
         Ok(BlobFile { file: Arc::new(Mutex::new(file)), buffer: BytesMut::new() })
     }
 
