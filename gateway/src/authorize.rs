@@ -3,13 +3,11 @@
 
 use std::time::SystemTime;
 
-use gateway_http::{Fault, Problem};
-use http::header::{
-    AUTHORIZATION, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, RANGE,
-};
+use gateway_http::Problem;
+use http::header::{IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, RANGE};
 use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderName, Method, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 use registry::bearer::bearer_token;
 use registry::upstream::{Answer, Head, Purpose};
 use registry::{is_plain_query, token_life};
@@ -61,10 +59,7 @@ pub(crate) async fn may_read(
     // Measured before the question: a permission lasts no longer than the tokens did at that time.
     let (when, now) = (Instant::now(), SystemTime::now());
     let answer = ask_registry(gateway, request, &headers, blob, client).await;
-    let fails = answer
-        .as_ref()
-        .map_or_else(|problem| problem.fault == Fault::Registry, |answer| answer.status().is_server_error());
-    if fails
+    if offline::fails(&answer)
         && is_plain_query(target.query())
         && let Some(allowed) = offline::permitted(gateway, &headers, repository, blob.digest).await
     {
@@ -106,10 +101,7 @@ fn decided_here(
     blob: &Blob,
 ) -> Option<Granted> {
     let tokens = gateway.tokens.as_ref()?;
-    // The address is the gateway's own statement. A registry that verifies tokens does not judge it.
-    let is_plain = |name: &HeaderName| *name == AUTHORIZATION || name == "x-forwarded-for";
-    let others = headers.keys().any(|name| !is_plain(name) && gateway.registry.may_judge(name));
-    if others || target.query().is_some() {
+    if !forward::only_authorization_is_judged(gateway, headers) || target.query().is_some() {
         return None;
     }
     let token = bearer_token(headers)?;

@@ -77,6 +77,13 @@ pub(crate) fn judged(gateway: &Gateway, request: &Parts, client: &Client) -> Hea
     headers_in(gateway, request, client, |name| *name == AUTHORIZATION || gateway.registry.may_judge(name))
 }
 
+/// Whether the registry may judge nothing of these headers but `Authorization`. The client's address is the gateway's own
+/// statement, and a registry that verifies tokens does not judge it.
+pub(crate) fn only_authorization_is_judged(gateway: &Gateway, headers: &HeaderMap) -> bool {
+    let is_plain = |name: &HeaderName| *name == AUTHORIZATION || name == "x-forwarded-for";
+    headers.keys().all(|name| is_plain(name) || !gateway.registry.may_judge(name))
+}
+
 fn headers_in(
     gateway: &Gateway,
     request: &Parts,

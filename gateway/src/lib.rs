@@ -11,6 +11,7 @@ mod gateway;
 mod index_manifests;
 mod links;
 mod log_queue;
+mod manifest_answer;
 mod metrics;
 mod offline;
 mod otlp;

@@ -8,33 +8,30 @@ use bytes::Bytes;
 use gateway_http::{Body, BodyError};
 use http::Response;
 use http_body::{Frame, SizeHint};
-use limits::memory::Reservation;
 
 /// Reads along a body of `size` bytes, and gives them to `end` before the client has the last of them. If the body breaks
-/// off or has another length, `end` is not called. `memory` is held as long.
+/// off or has another length, `end` is dropped. It must hold the memory that is reserved for the bytes.
 pub(crate) fn read_along(
     response: Response<Body>,
     size: usize,
-    memory: Reservation,
     end: impl FnOnce(Vec<u8>) + Send + 'static,
 ) -> Response<Body> {
-    let copy = Copy { size, bytes: Vec::with_capacity(size), end: Box::new(end), _memory: memory };
-    response.map(|body| Body::new(ReadAlong { body, copy: Some(copy) }))
+    let so_far = SoFar { size, bytes: Vec::with_capacity(size), end: Box::new(end) };
+    response.map(|body| Body::new(ReadAlong { body, so_far: Some(so_far) }))
 }
 
 /// What was read along so far.
-struct Copy {
+struct SoFar {
     size: usize,
     bytes: Vec<u8>,
     end: Box<dyn FnOnce(Vec<u8>) + Send>,
-    _memory: Reservation,
 }
 
 /// A body that is read along.
 struct ReadAlong {
     body: Body,
     /// `None` once the body was read, or turned out to be longer than it said.
-    copy: Option<Copy>,
+    so_far: Option<SoFar>,
 }
 
 impl fmt::Debug for ReadAlong {
@@ -54,18 +51,18 @@ impl http_body::Body for ReadAlong {
         let item = ready!(Pin::new(&mut self.body).poll_frame(context));
         let Some(Ok(frame)) = &item else {
             // It broke off, or ended before its length.
-            self.copy = None;
+            self.so_far = None;
             return Poll::Ready(item);
         };
-        if let Some(mut copy) = self.copy.take()
+        if let Some(mut so_far) = self.so_far.take()
             && let Some(data) = frame.data_ref()
-            && copy.bytes.len() + data.len() <= copy.size
+            && so_far.bytes.len() + data.len() <= so_far.size
         {
-            copy.bytes.extend_from_slice(data);
+            so_far.bytes.extend_from_slice(data);
             // Before the client has the last byte, because it may use at once what is learned.
-            match copy.bytes.len() == copy.size {
-                true => (copy.end)(copy.bytes),
-                false => self.copy = Some(copy),
+            match so_far.bytes.len() == so_far.size {
+                true => (so_far.end)(so_far.bytes),
+                false => self.so_far = Some(so_far),
             }
         }
         Poll::Ready(item)

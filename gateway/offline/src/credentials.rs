@@ -11,10 +11,10 @@ use base64::engine::general_purpose::STANDARD;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use moka::sync::Cache;
-use registry::bearer::with_namespace;
+use registry::bearer::{Hashed, KeyedHash, random, with_namespace};
 use zeroize::Zeroizing;
 
-use crate::keys::{Keys, keyed_hash, random};
+use crate::keys::Keys;
 use crate::store::{Change, Store, StoredCredential, milliseconds};
 
 /// The bytes of name and password together. Quay's longest credentials are tokens of a few kilobytes.
@@ -88,11 +88,13 @@ pub enum Judged {
 /// them off the executor, and only a few at once.
 pub struct Credentials {
     store: Arc<Store>,
-    names: Zeroizing<[u8; 32]>,
-    memo_key: Zeroizing<[u8; 32]>,
+    /// For the names of credentials on disk.
+    names: KeyedHash,
+    /// For credentials that never leave memory.
+    fast: KeyedHash,
     argon2_key: Zeroizing<[u8; 32]>,
     /// The stored hash of a credential, by a fast hash that stays in memory. `None`: it is of no stored one.
-    memo: Cache<[u8; 32], Option<String>>,
+    memo: Cache<Hashed, Option<String>>,
     /// Wrong passwords, by name.
     wrong: Cache<String, u32>,
 }
@@ -101,12 +103,10 @@ impl Credentials {
     /// # Errors
     /// The system gives no random bytes.
     pub(crate) fn new(store: Arc<Store>, keys: &Keys) -> anyhow::Result<Self> {
-        let mut memo_key = Zeroizing::new([0; 32]);
-        random(&mut *memo_key)?;
         Ok(Self {
             store,
-            names: keys.derived("names"),
-            memo_key,
+            names: KeyedHash::under(&keys.derived("names"))?,
+            fast: KeyedHash::new()?,
             argon2_key: keys.derived("argon2"),
             memo: Cache::builder().max_capacity(MEMO_MAX).time_to_live(MEMO_LIFE).build(),
             wrong: Cache::builder().max_capacity(MEMO_MAX).time_to_live(WRONG_LIFE).build(),
@@ -232,12 +232,12 @@ impl Credentials {
 
     /// A keyed hash of the name, for the disk.
     fn name(&self, credential: &Credential) -> String {
-        hex::encode(keyed_hash(&self.names, [credential.name.as_bytes()]))
+        hex::encode(self.names.of([credential.name.as_bytes()]))
     }
 
     /// A fast keyed hash of name and password, which never leaves memory.
-    fn memo_name(&self, credential: &Credential) -> [u8; 32] {
-        keyed_hash(&self.memo_key, [credential.name.as_bytes(), credential.password.as_bytes()])
+    fn memo_name(&self, credential: &Credential) -> Hashed {
+        self.fast.of([credential.name.as_bytes(), credential.password.as_bytes()])
     }
 }
 

@@ -5,8 +5,7 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
-use hmac::{Hmac, KeyInit as _, Mac as _};
-use sha2::Sha256;
+use registry::bearer::{KeyedHash, random};
 use zeroize::Zeroizing;
 
 /// The file in `state_dir`.
@@ -17,7 +16,7 @@ const KEY_BYTES: usize = 32;
 
 /// A random key from which others are derived, each for one purpose. Without the file, the hashes beside it are of no use
 /// to anybody.
-pub(crate) struct Keys(Zeroizing<[u8; KEY_BYTES]>);
+pub(crate) struct Keys(KeyedHash);
 
 impl Keys {
     /// Reads the key in `state_dir`, or makes it. It blocks.
@@ -34,7 +33,7 @@ impl Keys {
                 let text = Zeroizing::new(hex::encode(*key));
                 let created = atomic_file::create(&path, text.as_bytes(), atomic_file::PRIVATE);
                 created.with_context(|| format!("{} cannot be written", path.display()))?;
-                return Ok(Self(key));
+                return Ok(Self(KeyedHash::under(&key)?));
             }
             Err(error) => bail!("{} cannot be read: {error}", path.display()),
         };
@@ -42,12 +41,12 @@ impl Keys {
         if hex::decode_to_slice(text.trim_ascii(), &mut *key).is_err() {
             bail!("{} is not a key: remove it, and all credentials are learned again", path.display());
         }
-        Ok(Self(key))
+        Ok(Self(KeyedHash::under(&key)?))
     }
 
     /// The key for this purpose.
     pub(crate) fn derived(&self, purpose: &str) -> Zeroizing<[u8; KEY_BYTES]> {
-        Zeroizing::new(keyed_hash(&self.0, [purpose.as_bytes()]))
+        Zeroizing::new(self.0.of([purpose.as_bytes()]))
     }
 }
 
@@ -55,27 +54,6 @@ impl fmt::Debug for Keys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Keys(<key>)")
     }
-}
-
-/// HMAC-SHA-256 of these pieces, each preceded by its length.
-pub(crate) fn keyed_hash<'a>(
-    key: &[u8; KEY_BYTES],
-    pieces: impl IntoIterator<Item = &'a [u8]>,
-) -> [u8; KEY_BYTES] {
-    // HMAC takes keys of any length.
-    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key) else { return [0; KEY_BYTES] };
-    for piece in pieces {
-        mac.update(&(piece.len() as u64).to_le_bytes());
-        mac.update(piece);
-    }
-    mac.finalize().into_bytes().into()
-}
-
-/// # Errors
-/// The system gives no random bytes.
-pub(crate) fn random(bytes: &mut [u8]) -> anyhow::Result<()> {
-    let random = rustls::crypto::aws_lc_rs::default_provider().secure_random;
-    random.fill(bytes).map_err(|_| anyhow::anyhow!("the system gives no random bytes"))
 }
 
 #[cfg(test)]

@@ -107,9 +107,13 @@ const HARMLESS: [&str; 26] = [
 /// (Quay's `endpoints/v2/blob.py:check_blob_exists`, distribution's
 /// `registry/storage/blobserver.go:ServeBlob`).
 fn names(headers: &HeaderMap, digest: &Digest) -> bool {
-    headers
-        .get("docker-content-digest")
-        .is_some_and(|value| value.as_bytes() == digest.to_string().as_bytes())
+    named_digest(headers) == Some(*digest)
+}
+
+/// The digest that an answer names in `Docker-Content-Digest`, if it is one.
+#[must_use]
+pub fn named_digest(headers: &HeaderMap) -> Option<Digest> {
+    headers.get("docker-content-digest")?.to_str().ok()?.parse().ok()
 }
 
 /// The registry in the settings.

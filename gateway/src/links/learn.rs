@@ -3,17 +3,16 @@
 use std::sync::Arc;
 
 use backends::Digest;
-use gateway_http::{Body, content_length};
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use gateway_http::Body;
 use http::request::Parts;
-use http::{HeaderMap, Method, Response, StatusCode};
+use http::{Method, Response, StatusCode};
 use limits::memory::{Reservation, Use};
-use registry::{linked_blobs, manifest_repository, upload_repository};
+use registry::{linked_blobs, manifest_repository, named_digest, upload_repository};
 use tokio::time::Instant;
 
 use crate::Gateway;
+use crate::manifest_answer::ManifestAnswer;
 use crate::offline;
-use crate::read_along::read_along;
 use crate::request::Client;
 
 /// The bytes of a manifest that is read along. Images with hundreds of layers have less. It is parsed at once, so this
@@ -23,28 +22,24 @@ const MANIFEST_MAX: u64 = 256 * 1024;
 /// The memory of a manifest, as a multiple of its bytes: it is copied, and parsed.
 const TIMES: u64 = 3;
 
-/// Reads along the registry's answer, if it is a manifest that proves links. `asked` is when the registry was asked. If
-/// there is no memory for that, nothing is learned, and the client gets its answer all the same.
-pub(crate) fn learn_manifest(
-    gateway: &Arc<Gateway>,
-    request: &Parts,
+/// A manifest on its way to a client, whose links are learned at its end.
+pub(crate) struct Lesson {
+    gateway: Arc<Gateway>,
+    repository: String,
+    content_type: String,
     asked: Instant,
-    response: Response<Body>,
-    client: &Client,
-) -> Response<Body> {
-    match lesson(gateway, request, asked, &response, client) {
-        Some((lesson, size, memory)) => read_along(response, size, memory, move |bytes| lesson.end(&bytes)),
-        None => response,
-    }
+    _memory: Reservation,
 }
 
-fn lesson(
+/// What is to be learned from the registry's answer, if it is a manifest that proves links. `asked` is when the registry was
+/// asked. If there is no memory for that, nothing is learned, and the client gets its answer all the same.
+pub(crate) fn lesson(
     gateway: &Arc<Gateway>,
     request: &Parts,
     asked: Instant,
     response: &Response<Body>,
     client: &Client,
-) -> Option<(Lesson, usize, Reservation)> {
+) -> Option<Lesson> {
     // With a query, a proxy in between may have meant something else.
     let plain = request.method == Method::GET && request.uri.query().is_none();
     let learns = gateway.tokens.is_some() && gateway.registry.manifests_link();
@@ -52,36 +47,17 @@ fn lesson(
         return None;
     }
     let repository = manifest_repository(request.uri.path())?;
-    let headers = response.headers();
-    if headers.contains_key(CONTENT_ENCODING) {
-        return None;
-    }
-    let content_type = headers.get(CONTENT_TYPE)?.to_str().ok()?.to_owned();
-    let digest = named_digest(headers)?;
-    let size = content_length(headers).filter(|size| *size <= MANIFEST_MAX)?;
+    let answer = ManifestAnswer::of(response.headers())?;
+    let size = u64::try_from(answer.size).ok().filter(|size| *size <= MANIFEST_MAX)?;
     let memory = gateway.memory.reserve(Use::Manifests, Some(client.holder()), TIMES * size)?;
-    let size = usize::try_from(size).ok()?;
-    gateway.permissions.note_headers(headers, gateway.registry.blob_headers());
-    let gateway = Arc::clone(gateway);
-    Some((Lesson { gateway, repository, content_type, digest, asked }, size, memory))
-}
-
-/// A manifest on its way to a client.
-struct Lesson {
-    gateway: Arc<Gateway>,
-    repository: String,
-    content_type: String,
-    /// The digest that the registry named.
-    digest: Digest,
-    asked: Instant,
+    gateway.permissions.note_headers(response.headers(), gateway.registry.blob_headers());
+    let (gateway, content_type) = (Arc::clone(gateway), answer.content_type);
+    Some(Lesson { gateway, repository, content_type, asked, _memory: memory })
 }
 
 impl Lesson {
-    /// Learns the links, if these are the bytes that the registry named.
-    fn end(self, bytes: &[u8]) {
-        if Digest::of(bytes) != self.digest {
-            return;
-        }
+    /// Learns the links in the bytes that the registry named.
+    pub(crate) fn end(self, bytes: &[u8]) {
         let max = self.gateway.settings.limits.manifest_blobs;
         let Some(blobs) = linked_blobs(&self.content_type, bytes, max) else { return };
         tracing::debug!(repository = self.repository, blobs = blobs.len(), "links of a manifest");
@@ -111,10 +87,6 @@ fn asks_for(query: &str, digest: &Digest) -> bool {
     let mut named = pairs.filter(|(key, _)| matches!(&**key, "digest" | "mount"));
     let digest = digest.to_string();
     named.next().is_some_and(|(_, value)| value == digest) && named.next().is_none()
-}
-
-fn named_digest(headers: &HeaderMap) -> Option<Digest> {
-    headers.get("docker-content-digest")?.to_str().ok()?.parse().ok()
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 use registry::bearer::with_namespace;
 use tokio::time::Instant;
 
-pub(crate) use self::learn::{learn_manifest, learn_upload};
+pub(crate) use self::learn::{Lesson, learn_upload, lesson};
 use self::removals::Removals;
 use self::store::LinkStore;
 

@@ -5,19 +5,20 @@ use std::time::SystemTime;
 
 use backends::Digest;
 use bytes::Bytes;
-use gateway_http::{Body, content_length};
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use gateway_http::Body;
 use http::request::Parts;
-use http::{HeaderMap, Method, Response, StatusCode};
-use limits::memory::Use;
+use http::{Method, Response, StatusCode};
+use limits::memory::{Reservation, Use};
 use offline::{AcceptClass, MANIFEST_BYTES_MAX, Remembered};
-use registry::{Read, is_plain_query, linked_blobs};
+use registry::{Read, is_plain_query, linked_blobs, named_digest};
 use tokio::time::Instant;
 
-use super::{Who, clock, login};
+use super::{Offline, Who, clock, login};
 use crate::Gateway;
 use crate::authorize::unconditional;
 use crate::forward;
+use crate::links::{self, Lesson};
+use crate::manifest_answer::ManifestAnswer;
 use crate::read_along::read_along;
 use crate::request::Client;
 
@@ -25,18 +26,38 @@ use crate::request::Client;
 pub(crate) fn learn(
     gateway: &Arc<Gateway>,
     request: &Parts,
-    read: Read,
     asked: Instant,
     response: Response<Body>,
     client: &Client,
 ) -> Response<Body> {
-    match read {
-        Read::Manifest { repository, reference } if is_plain_query(request.uri.query()) => {
-            manifest(gateway, request, (repository, reference), asked, response, client)
-        }
-        Read::Token => login::learn(gateway, request, asked, response, client),
-        Read::Manifest { .. } | Read::Ping | Read::Other => response,
+    let links = links::lesson(gateway, request, asked, &response, client);
+    let kept = match &gateway.offline {
+        None => None,
+        Some(offline) => match Read::parse(&request.method, request.uri.path()) {
+            Read::Manifest { repository, reference } if is_plain_query(request.uri.query()) => {
+                manifest(gateway, offline, request, (repository, reference), asked, &response, client)
+            }
+            Read::Token => return login::learn(gateway, offline, request, asked, response, client),
+            Read::Manifest { .. } | Read::Ping | Read::Other => None,
+        },
+    };
+    read_manifest(response, links, kept)
+}
+
+/// Reads a manifest along for all who learn from it, if its bytes are those that the registry named.
+fn read_manifest(response: Response<Body>, links: Option<Lesson>, kept: Option<Keeping>) -> Response<Body> {
+    if links.is_none() && kept.is_none() {
+        return response;
     }
+    let Some(ManifestAnswer { digest, size, .. }) = ManifestAnswer::of(response.headers()) else {
+        return response;
+    };
+    read_along(response, size, move |bytes| {
+        if Digest::of(&bytes) == digest {
+            links.map(|lesson| lesson.end(&bytes));
+            kept.map(|kept| kept.end(bytes.into()));
+        }
+    })
 }
 
 /// The registry confirmed that these blobs are in this repository. It was asked at `asked`.
@@ -67,14 +88,14 @@ pub(crate) fn learn_read(
 }
 
 fn manifest(
-    gateway: &Arc<Gateway>,
+    gateway: &Gateway,
+    offline: &Offline,
     request: &Parts,
     (repository, reference): (String, String),
     asked: Instant,
-    response: Response<Body>,
+    response: &Response<Body>,
     client: &Client,
-) -> Response<Body> {
-    let Some(offline) = &gateway.offline else { return response };
+) -> Option<Keeping> {
     let (remembered, at) = (Arc::clone(&offline.remembered), clock(asked));
     let store = remembered.store();
     let by_digest: Option<Digest> = reference.parse().ok();
@@ -87,33 +108,36 @@ fn manifest(
                 Some(digest) => store.forget_manifest(&repository, digest),
                 None => store.forget_tag(&repository, &reference),
             }
-            return response;
+            return None;
         }
         // With a credential, the refusal may be about the credential only.
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN if is_nobody => {
             store.refused_anonymously(&repository);
-            return response;
+            return None;
         }
-        _ => return response,
+        _ => return None,
     }
     if is_nobody {
         store.served_anonymously(&repository, at);
     }
-    let Some(digest) = named_digest(response.headers()) else { return response };
+    let digest = named_digest(response.headers())?;
     if by_digest.is_some_and(|asked_for| asked_for != digest) {
-        return response;
+        return None;
     }
     let tag = by_digest.is_none().then_some((reference, AcceptClass::of(&sent)));
-    let learned = Learned { remembered, repository, digest, tag, at };
+    let resolution = Resolution { remembered, repository, digest, tag, at };
     if request.method == Method::HEAD {
-        learned.resolve();
-        return response;
+        resolution.record();
+        return None;
     }
-    keep(gateway, learned, response, client)
+    let ManifestAnswer { content_type, size, .. } = ManifestAnswer::of(response.headers())?;
+    let size = Some(size).filter(|size| *size <= MANIFEST_BYTES_MAX)? as u64;
+    let memory = gateway.memory.reserve(Use::Manifests, Some(client.holder()), size)?;
+    Some(Keeping { resolution, content_type, _memory: memory })
 }
 
-/// What an answer about a manifest says.
-struct Learned {
+/// Which manifest the registry gave, in an answer of which only the headers are known.
+struct Resolution {
     remembered: Arc<Remembered>,
     repository: String,
     digest: Digest,
@@ -121,34 +145,26 @@ struct Learned {
     at: SystemTime,
 }
 
-impl Learned {
-    fn resolve(&self) {
+impl Resolution {
+    fn record(&self) {
         if let Some((tag, accept)) = &self.tag {
             self.remembered.store().resolved(&self.repository, tag, *accept, self.digest, self.at);
         }
     }
 }
 
-/// Reads the manifest along, and keeps it if its bytes are those that the registry named. Without memory for that, nothing
-/// is learned.
-fn keep(gateway: &Gateway, learned: Learned, response: Response<Body>, client: &Client) -> Response<Body> {
-    let headers = response.headers();
-    let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).map(str::to_owned);
-    let length = content_length(headers).and_then(|length| usize::try_from(length).ok());
-    let size = length.filter(|size| *size <= MANIFEST_BYTES_MAX && !headers.contains_key(CONTENT_ENCODING));
-    let (Some(content_type), Some(size)) = (content_type, size) else { return response };
-    let Some(memory) = gateway.memory.reserve(Use::Manifests, Some(client.holder()), size as u64) else {
-        return response;
-    };
-    read_along(response, size, memory, move |bytes| {
-        if Digest::of(&bytes) == learned.digest {
-            let (repository, digest, at) = (&learned.repository, learned.digest, learned.at);
-            learned.remembered.store().served(repository, digest, &content_type, Bytes::from(bytes), at);
-            learned.resolve();
-        }
-    })
+/// A manifest on its way to a client, which is kept at its end.
+struct Keeping {
+    resolution: Resolution,
+    content_type: String,
+    _memory: Reservation,
 }
 
-fn named_digest(headers: &HeaderMap) -> Option<Digest> {
-    headers.get("docker-content-digest")?.to_str().ok()?.parse().ok()
+impl Keeping {
+    /// Keeps the bytes that the registry named.
+    fn end(self, bytes: Bytes) {
+        let Resolution { remembered, repository, digest, at, .. } = &self.resolution;
+        remembered.store().served(repository, *digest, &self.content_type, bytes, *at);
+        self.resolution.record();
+    }
 }

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use gateway_http::{Body, Problem, content_length};
 use http::header::{ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE};
 use http::request::Parts;
-use http::{HeaderName, HeaderValue, Method, Response, StatusCode};
+use http::{HeaderValue, Method, Response, StatusCode};
 use limits::memory::Use;
 use limits::pool::Identity;
 use offline::{Credential, Login, Remembered, asked_repositories};
@@ -24,23 +24,22 @@ use crate::request::Client;
 /// How long a client waits while others log in.
 const LOGIN_WAIT: std::time::Duration = std::time::Duration::from_secs(3);
 
-/// What a request for a token shows of its client.
-enum From {
+/// Who asks for a token.
+enum Applicant {
     Nobody,
     Known(Credential),
 }
 
 /// What a request for a token asks for. `None` if only Quay can judge it.
-fn asked(gateway: &Gateway, request: &Parts, client: &Client) -> Option<(From, Vec<String>)> {
+fn asked(gateway: &Gateway, request: &Parts, client: &Client) -> Option<(Applicant, Vec<String>)> {
     // As the registry gets them: without those that end at this hop, such as `Connection`.
     let headers = forward::judged(gateway, request, client);
-    let is_plain = |name: &HeaderName| *name == AUTHORIZATION || name == "x-forwarded-for";
-    if headers.keys().any(|name| !is_plain(name) && gateway.registry.may_judge(name)) {
+    if !forward::only_authorization_is_judged(gateway, &headers) {
         return None;
     }
     let from = match headers.contains_key(AUTHORIZATION) {
-        true => From::Known(Credential::of(&headers)?),
-        false => From::Nobody,
+        true => Applicant::Known(Credential::of(&headers)?),
+        false => Applicant::Nobody,
     };
     let query = request.uri.query().unwrap_or_default();
     Some((from, asked_repositories(query, &gateway.settings.registry_hostname)?))
@@ -49,15 +48,15 @@ fn asked(gateway: &Gateway, request: &Parts, client: &Client) -> Option<(From, V
 /// Learns from Quay's answer to a request for a token. The client does not wait for that.
 pub(super) fn learn(
     gateway: &Arc<Gateway>,
+    offline: &Offline,
     request: &Parts,
     since: Instant,
     response: Response<Body>,
     client: &Client,
 ) -> Response<Body> {
-    let Some(offline) = gateway.offline.as_ref().filter(|offline| offline.remembered.credentials().is_some())
-    else {
+    if offline.remembered.credentials().is_none() {
         return response;
-    };
+    }
     let Some((from, names)) = asked(gateway, request, client) else { return response };
     match (response.status(), from) {
         (StatusCode::OK, from) if request.method == Method::GET => {
@@ -68,14 +67,14 @@ pub(super) fn learn(
                 return response;
             };
             let (gateway, who) = (Arc::clone(gateway), client.identity);
-            read_along(response, size, memory, move |bytes| {
-                let bytes = Zeroizing::new(bytes);
+            read_along(response, size, move |bytes| {
+                let (bytes, _memory) = (Zeroizing::new(bytes), memory);
                 if let Some(readable) = readable(&gateway, &bytes, &names) {
                     accepted(&gateway, who, from, (names, readable), clock(since));
                 }
             })
         }
-        (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, From::Known(credential)) => {
+        (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, Applicant::Known(credential)) => {
             in_turn(offline, client.identity, move |remembered| {
                 let credentials = remembered.credentials()?;
                 credentials.refused(&credential, SystemTime::now()).err()
@@ -102,13 +101,13 @@ fn readable(gateway: &Gateway, answer: &[u8], asked: &[String]) -> Option<Vec<St
 fn accepted(
     gateway: &Gateway,
     who: Identity,
-    from: From,
+    from: Applicant,
     (asked, readable): (Vec<String>, Vec<String>),
     at: SystemTime,
 ) {
     let Some(offline) = &gateway.offline else { return };
     match from {
-        From::Nobody => {
+        Applicant::Nobody => {
             let store = offline.remembered.store();
             for name in &asked {
                 match readable.contains(name) {
@@ -117,7 +116,7 @@ fn accepted(
                 }
             }
         }
-        From::Known(credential) => in_turn(offline, who, move |remembered| {
+        Applicant::Known(credential) => in_turn(offline, who, move |remembered| {
             remembered.credentials()?.accepted(&credential, &asked, &readable, at).err()
         }),
     }
@@ -158,9 +157,13 @@ pub(super) async fn answer(
     let (from, asked) = asked(gateway, request, client).ok_or_else(Problem::away)?;
     let login = match from {
         // Quay refuses a request that names neither a credential nor a repository.
-        From::Nobody if asked.is_empty() => return Ok(refusal(StatusCode::UNAUTHORIZED, "no credential")),
-        From::Nobody => offline.reading(move |known| known.login(None, &asked, SystemTime::now())).await?,
-        From::Known(credential) => {
+        Applicant::Nobody if asked.is_empty() => {
+            return Ok(refusal(StatusCode::UNAUTHORIZED, "no credential"));
+        }
+        Applicant::Nobody => {
+            offline.reading(move |known| known.login(None, &asked, SystemTime::now())).await?
+        }
+        Applicant::Known(credential) => {
             let _turn = offline.logins.take(&client.identity, LOGIN_WAIT).await?;
             let login = move |known: &Remembered| known.login(Some(&credential), &asked, SystemTime::now());
             offline.reading(login).await?

@@ -11,17 +11,19 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use backends::Digest;
-use gateway_http::Problem;
+use gateway_http::{Fault, Problem};
+use http::HeaderMap;
 use http::header::AUTHORIZATION;
-use http::{HeaderMap, HeaderName};
 use limits::pool::Pool;
 use offline::{Remembered, Shown};
 use registry::bearer::bearer_token;
+use registry::upstream::Answer;
 use tokio::time::Instant;
 
 pub(crate) use self::learn::{learn, learn_links, learn_read};
 pub(crate) use self::read::{read, unauthorized};
 use crate::Gateway;
+use crate::forward;
 use crate::permissions::{Changed, Granted};
 
 /// Logins that are hashed at once. Each takes 19 MiB and some 30 ms of a core.
@@ -134,9 +136,7 @@ enum Who {
 
 impl Who {
     fn of(gateway: &Gateway, headers: &HeaderMap, repository: &str) -> Self {
-        // The address is the gateway's own statement.
-        let is_plain = |name: &HeaderName| *name == AUTHORIZATION || name == "x-forwarded-for";
-        if headers.keys().any(|name| !is_plain(name) && gateway.registry.may_judge(name)) {
+        if !forward::only_authorization_is_judged(gateway, headers) {
             return Self::Unknown;
         }
         if !headers.contains_key(AUTHORIZATION) {
@@ -157,6 +157,14 @@ impl Who {
             Self::Token(token) => remembered.may_read(Shown::Token(token.reveal()), repository, now),
             Self::Unknown => false,
         }
+    }
+}
+
+/// Whether the registry gave no answer, or an error of its own.
+pub(crate) fn fails(answered: &Result<Answer, Problem>) -> bool {
+    match answered {
+        Ok(answer) => answer.status().is_server_error(),
+        Err(problem) => problem.fault == Fault::Registry,
     }
 }
 

@@ -3,20 +3,20 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use gateway_http::{Body, Fault, Problem};
+use gateway_http::{Body, Problem};
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, WARNING, WWW_AUTHENTICATE};
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 use offline::{AcceptClass, Kept};
 use registry::bearer::bearer_token;
+use registry::upstream::Answer;
 use registry::{Read, is_plain_query, loggable};
 use tokio::time::Instant;
 
-use super::{Offline, Who, learn, login};
+use super::{Offline, Who, fails, learn, login};
 use crate::Gateway;
 use crate::authorize::unconditional;
 use crate::forward;
-use crate::links;
 use crate::metrics::Source;
 use crate::request::Client;
 use config::RegistryKind;
@@ -35,17 +35,11 @@ pub(crate) async fn read(
 ) -> Response<Body> {
     let (bound, asked) = (gateway.settings.timeouts.registry_answer, Instant::now());
     let answered = forward::answered(gateway, request, body, client, bound).await;
-    let Some(offline) = &gateway.offline else {
+    let Some(offline) = gateway.offline.as_ref().filter(|_| fails(&answered)) else {
         let response = relayed(gateway, request, answered, client);
-        return links::learn_manifest(gateway, request, asked, response, client);
+        return learn(gateway, request, asked, response, client);
     };
-    let read = Read::parse(&request.method, request.uri.path());
-    if !fails(&answered) {
-        let response = relayed(gateway, request, answered, client);
-        let response = links::learn_manifest(gateway, request, asked, response, client);
-        return learn(gateway, request, read, asked, response, client);
-    }
-    match remembered(gateway, offline, request, read, client).await {
+    match remembered(gateway, offline, request, client).await {
         Ok(response) => {
             tracing::info!(
                 path = loggable(request.uri.path()),
@@ -59,18 +53,10 @@ pub(crate) async fn read(
     }
 }
 
-/// Whether the registry gave no answer, or an error of its own.
-fn fails(answered: &Result<registry::upstream::Answer, Problem>) -> bool {
-    match answered {
-        Ok(answer) => answer.status().is_server_error(),
-        Err(problem) => problem.fault == Fault::Registry,
-    }
-}
-
 fn relayed(
     gateway: &Gateway,
     request: &Parts,
-    answered: Result<registry::upstream::Answer, Problem>,
+    answered: Result<Answer, Problem>,
     client: &Client,
 ) -> Response<Body> {
     match answered {
@@ -83,10 +69,9 @@ async fn remembered(
     gateway: &Gateway,
     offline: &Offline,
     request: &Parts,
-    read: Read,
     client: &Client,
 ) -> Result<Response<Body>, Problem> {
-    match read {
+    match Read::parse(&request.method, request.uri.path()) {
         Read::Ping => ping(gateway, offline, request, client).await,
         Read::Token => login::answer(gateway, offline, request, client).await,
         Read::Manifest { repository, reference } if is_plain_query(request.uri.query()) => {

@@ -12,11 +12,12 @@ use registry::service_account::Reader;
 use registry::{LocalBlob, local_blobs};
 
 use super::blob::keep_blob;
-use super::learn::{learn, media_type};
+use super::media_type::media_type;
 use super::pace::Pace;
 use super::schedule;
 use super::sets::key;
 use crate::Gateway;
+use crate::offline;
 
 /// The most manifests of one image.
 const MANIFESTS_MAX: usize = 1000;
@@ -107,7 +108,8 @@ async fn keep_image(
     Ok(())
 }
 
-/// The blobs of an image for the platforms of the pin. Each manifest that was read is told of.
+/// The blobs of an image for the platforms of the pin. Each manifest that was read is remembered for the time while the registry is
+/// away, which gives nobody a right to read the repository.
 async fn blobs(
     gateway: &Gateway,
     reader: &Reader,
@@ -123,7 +125,7 @@ async fn blobs(
         }
         let bytes =
             reader.manifest(&image.repository, &reference).await.map_err(|error| error.to_string())?;
-        learn(gateway, &image.repository, &reference, &media_type(&bytes), &bytes);
+        offline::learn_read(gateway, (&image.repository, &reference), &media_type(&bytes), &bytes);
         let parsed = |error: serde_json::Error| format!("its manifest cannot be parsed: {error}");
         match wanted_children(&bytes, &pin.platforms).map_err(parsed)? {
             Some(children) if children.is_empty() => {

@@ -5,7 +5,7 @@
 
 mod blob;
 mod keep;
-mod learn;
+mod media_type;
 mod pace;
 mod schedule;
 mod sets;

@@ -1,4 +1,4 @@
-//! Hashes of credentials under a key that only this process knows.
+//! Hashes of credentials under a secret key.
 
 use std::fmt;
 
@@ -6,8 +6,7 @@ use anyhow::anyhow;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 
-/// HMAC-SHA-256 under a random key of this process. Without the key, nobody can tell from such a hash whether it belongs
-/// to a credential.
+/// HMAC-SHA-256 under a secret key. Without the key, nobody can tell from such a hash whether it belongs to a credential.
 #[derive(Clone)]
 pub struct KeyedHash(Hmac<Sha256>);
 
@@ -15,14 +14,22 @@ pub struct KeyedHash(Hmac<Sha256>);
 pub type Hashed = [u8; 32];
 
 impl KeyedHash {
+    /// Under a random key, which only this process knows.
+    ///
     /// # Errors
     /// The system gives no random bytes.
     pub fn new() -> anyhow::Result<Self> {
         let mut key = [0; 32];
-        let random = rustls::crypto::aws_lc_rs::default_provider().secure_random;
-        random.fill(&mut key).map_err(|_| anyhow!("the system gives no random bytes"))?;
-        let keyed = Hmac::new_from_slice(&key).map_err(|_| anyhow!("a key of 32 bytes is refused"))?;
-        Ok(Self(keyed))
+        random(&mut key)?;
+        Self::under(&key)
+    }
+
+    /// Under this key.
+    ///
+    /// # Errors
+    /// HMAC refuses the key, which it does for none of this length.
+    pub fn under(key: &[u8; 32]) -> anyhow::Result<Self> {
+        Ok(Self(Hmac::new_from_slice(key).map_err(|_| anyhow!("a key of 32 bytes is refused"))?))
     }
 
     /// The hash of these pieces. Each is preceded by its length, so that different pieces never give the same bytes.
@@ -34,6 +41,15 @@ impl KeyedHash {
         }
         mac.finalize().into_bytes().into()
     }
+}
+
+/// Fills these bytes from the system's source of random bytes for keys.
+///
+/// # Errors
+/// The system gives none.
+pub fn random(bytes: &mut [u8]) -> anyhow::Result<()> {
+    let random = rustls::crypto::aws_lc_rs::default_provider().secure_random;
+    random.fill(bytes).map_err(|_| anyhow!("the system gives no random bytes"))
 }
 
 impl fmt::Debug for KeyedHash {

@@ -16,7 +16,7 @@ pub use form::Form;
 pub use grants::{Grants, with_namespace};
 pub use key_set::{KEY_SET_BYTES_MAX, KeySet, KeySetError, PublicKey};
 pub use key_source::KeySource;
-pub use keyed_hash::{Hashed, KeyedHash};
+pub use keyed_hash::{Hashed, KeyedHash, random};
 pub use verifier::{KEYS_LIFE, TokenVerifier};
 pub use verify::{Unproven, Verified, bearer_token, verify};
 

@@ -1,17 +1,6 @@
-//! The one place where a manifest is learned that did not come for a client.
+//! The media type of a manifest that was read without the headers of its answer.
 
-use bytes::Bytes;
 use serde::Deserialize;
-
-use crate::Gateway;
-use crate::offline;
-
-/// Remembers a manifest that the gateway read for a pin, for the time while the registry is away. It gives nobody a right to
-/// read the repository.
-pub(crate) fn learn(gateway: &Gateway, repository: &str, reference: &str, media_type: &str, bytes: &Bytes) {
-    tracing::debug!(repository, reference, media_type, bytes = bytes.len(), "a manifest is learned");
-    offline::learn_read(gateway, (repository, reference), media_type, bytes);
-}
 
 /// The media type of a manifest: the one that it names, or else that of OCI.
 pub(super) fn media_type(manifest: &[u8]) -> String {
