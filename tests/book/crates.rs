@@ -18,7 +18,7 @@ const ROWS: [&[(&str, u32)]; 10] = [
     &[("config", 1)],
     &[("replication", 2)],
     &[("zone-router", 2), ("postgres-connection", 3)],
-    &[("gateway-http", 0), ("backends", 2), ("followed-files", 3), ("atomic-file", 4)],
+    &[("gateway-http", 0), ("sqlite-file", 1), ("backends", 2), ("followed-files", 3), ("atomic-file", 4)],
     &[("aws-credentials", 2)],
     &[("store-answers", 2)],
 ];

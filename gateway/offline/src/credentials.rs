@@ -12,10 +12,11 @@ use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use moka::sync::Cache;
 use registry::bearer::{Hashed, KeyedHash, random, with_namespace};
+use sqlite_file::milliseconds;
 use zeroize::Zeroizing;
 
 use crate::keys::Keys;
-use crate::store::{Change, Store, StoredCredential, milliseconds};
+use crate::store::{Change, Store, StoredCredential};
 
 /// The bytes of name and password together. Quay's longest credentials are tokens of a few kilobytes.
 pub const CREDENTIAL_BYTES_MAX: usize = 16 * 1024;

@@ -10,17 +10,17 @@ mod schema;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
 use rusqlite::Connection;
+use sqlite_file::{gathered, milliseconds};
 
 pub(crate) use self::changes::Change;
 pub use self::read::Kept;
 pub(crate) use self::read::StoredCredential;
-pub(crate) use self::schema::milliseconds;
 use self::schema::{clean_up, open};
 
 /// The bytes of a manifest that is kept. The limit of 4 MiB that registries have is for the largest indexes.
@@ -32,14 +32,8 @@ const QUEUE_MAX: usize = 4096;
 /// The bytes of manifests and links in these changes.
 const QUEUED_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// How long changes are gathered for one commit.
-const GATHER: Duration = Duration::from_millis(500);
-
 /// How long a reader waits for what was learned before.
 const FLUSH_MAX: Duration = Duration::from_secs(1);
-
-/// Changes in one commit.
-const BATCH_MAX: usize = 1000;
 
 /// Commits from one clean-up of the file to the next.
 const CLEAN_EVERY: u32 = 100;
@@ -139,7 +133,7 @@ struct Writer {
 impl Writer {
     fn run(mut self, changes: &Receiver<Change>) {
         for commits in 0.. {
-            let Some(batch) = gathered(changes) else { return };
+            let Some(batch) = gathered(changes, Change::ends) else { return };
             self.queued.fetch_sub(batch.iter().map(Change::bytes).sum(), Ordering::Relaxed);
             if let Err(error) = self.write(&batch, commits % CLEAN_EVERY == 0) {
                 // What was not written may be a removal.
@@ -148,7 +142,7 @@ impl Writer {
                     tracing::warn!(%error, "what is remembered for offline use cannot be written, and is removed as soon as it can");
                 }
             }
-            let counted = batch.iter().filter(|change| !matches!(change, Change::Flush(_) | Change::Close));
+            let counted = batch.iter().filter(|change| !change.ends());
             self.pending.fetch_sub(counted.count(), Ordering::SeqCst);
             for change in &batch {
                 if let Change::Flush(done) = change {
@@ -179,19 +173,6 @@ impl Writer {
         self.failed = false;
         Ok(())
     }
-}
-
-/// The next changes. `None` if nobody is left to send any.
-fn gathered(changes: &Receiver<Change>) -> Option<Vec<Change>> {
-    let mut batch = vec![changes.recv().ok()?];
-    let until = Instant::now() + GATHER;
-    while batch.len() < BATCH_MAX && !matches!(batch.last(), Some(Change::Close | Change::Flush(_))) {
-        match changes.recv_timeout(until.saturating_duration_since(Instant::now())) {
-            Ok(change) => batch.push(change),
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
-        }
-    }
-    Some(batch)
 }
 
 #[cfg(test)]

@@ -2,18 +2,17 @@
 //!
 //! Requests never wait for it. What it cannot take is left out; if that is a removal, the next start begins without links.
 
-use std::fs::OpenOptions;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use backends::Digest;
 use parking_lot::Mutex;
 use rusqlite::{Connection, params};
+use sqlite_file::{gathered, keep_newest, milliseconds, oldest};
 
 /// The file in `state_dir`.
 const FILE: &str = "links.sqlite";
@@ -26,12 +25,6 @@ const QUEUE_MAX: usize = 4096;
 
 /// Links in these changes.
 const QUEUED_LINKS_MAX: usize = 100_000;
-
-/// How long changes are gathered for one commit.
-const GATHER: Duration = Duration::from_millis(500);
-
-/// Changes in one commit.
-const BATCH_MAX: usize = 1000;
 
 /// Links in the file. A link takes about 150 bytes.
 const LINKS_MAX: i64 = 500_000;
@@ -175,7 +168,7 @@ impl Writer {
     fn run(mut self, changes: &Receiver<Change>) {
         let mut failed = false;
         for commits in 0.. {
-            let Some(batch) = gathered(changes) else { return };
+            let Some(batch) = gathered(changes, |change| matches!(change, Change::Close(_))) else { return };
             let closes = matches!(batch.last(), Some(Change::Close(_)));
             let links: usize = batch.iter().map(Change::links).sum();
             self.queued.fetch_sub(links, Ordering::Relaxed);
@@ -202,7 +195,8 @@ impl Writer {
             change.write(&write)?;
         }
         if clean_up_too {
-            clean_up(&write, milliseconds(SystemTime::now()))?;
+            let oldest = oldest(milliseconds(SystemTime::now()), KEPT_FOR);
+            keep_newest(&write, ("links", "confirmed"), oldest, LINKS_MAX)?;
         }
         if let (Some(Change::Close(headers)), true) = (batch.last(), complete) {
             let headers = serde_json::to_string(headers).unwrap_or_default();
@@ -210,19 +204,6 @@ impl Writer {
         }
         write.commit()
     }
-}
-
-/// The next changes. `None` if nobody is left to send any.
-fn gathered(changes: &Receiver<Change>) -> Option<Vec<Change>> {
-    let mut batch = vec![changes.recv().ok()?];
-    let until = Instant::now() + GATHER;
-    while batch.len() < BATCH_MAX && !matches!(batch.last(), Some(Change::Close(_))) {
-        match changes.recv_timeout(until.saturating_duration_since(Instant::now())) {
-            Ok(change) => batch.push(change),
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
-        }
-    }
-    Some(batch)
 }
 
 impl Change {
@@ -247,31 +228,12 @@ impl Change {
                 let sql = "DELETE FROM links WHERE repository = ?1 AND digest = ?2";
                 db.prepare_cached(sql)?.execute(params![&**repository, digest.to_string()])?;
             }
-            Self::Forget(name) if name.ends_with('/') => {
-                // '0' follows '/'.
-                let end = format!("{}0", name.trim_end_matches('/'));
-                let sql = "DELETE FROM links WHERE repository >= ?1 AND repository < ?2";
-                db.prepare_cached(sql)?.execute(params![&**name, end])?;
-            }
-            Self::Forget(name) => {
-                db.prepare_cached("DELETE FROM links WHERE repository = ?1")?.execute([&**name])?;
-            }
+            Self::Forget(name) => sqlite_file::forget(db, "links", name)?,
             Self::ForgetAll => drop(db.execute("DELETE FROM links", [])?),
             Self::Close(_) => {}
         }
         Ok(())
     }
-}
-
-fn clean_up(db: &Connection, now: i64) -> rusqlite::Result<()> {
-    let oldest = now.saturating_sub(i64::try_from(KEPT_FOR.as_millis()).unwrap_or(i64::MAX));
-    db.execute("DELETE FROM links WHERE confirmed < ?1", [oldest])?;
-    let count: i64 = db.query_row("SELECT count(*) FROM links", [], |row| row.get(0))?;
-    if count > LINKS_MAX {
-        let sql = "DELETE FROM links WHERE confirmed <= (SELECT confirmed FROM links ORDER BY confirmed LIMIT 1 OFFSET ?1)";
-        db.execute(sql, [count - LINKS_MAX])?;
-    }
-    Ok(())
 }
 
 /// Opens the file, and removes its mark of a clean end. Without the mark of this registry, all links are removed: a removal
@@ -282,12 +244,7 @@ fn open(
     freshness: Duration,
     now: SystemTime,
 ) -> anyhow::Result<(Connection, Option<LastRun>)> {
-    // SQLite gives its log the same mode.
-    OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
-    let mut db = Connection::open(path)?;
-    db.pragma_update(None, "journal_mode", "WAL")?;
-    // A removal must not be undone by a loss of power.
-    db.pragma_update(None, "synchronous", "FULL")?;
+    let mut db = sqlite_file::open(path)?;
     let version: i64 = db.pragma_query_value(None, "user_version", |row| row.get(0))?;
     let begin = db.transaction()?;
     if version != VERSION {
@@ -309,7 +266,7 @@ fn open(
 }
 
 fn fresh(db: &Connection, freshness: Duration, now: i64) -> rusqlite::Result<Vec<Stored>> {
-    let oldest = now.saturating_sub(i64::try_from(freshness.as_millis()).unwrap_or(i64::MAX));
+    let oldest = oldest(now, freshness);
     let sql =
         "SELECT repository, digest, confirmed FROM links WHERE confirmed > ?1 AND confirmed <= ?2 LIMIT ?3";
     let mut rows = db.prepare(sql)?;
@@ -319,11 +276,6 @@ fn fresh(db: &Connection, freshness: Duration, now: i64) -> rusqlite::Result<Vec
         Ok(digest.parse().ok().map(|digest| Stored { repository, digest, age }))
     })?;
     rows.filter_map(Result::transpose).collect()
-}
-
-fn milliseconds(at: SystemTime) -> i64 {
-    let since = at.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
-    i64::try_from(since).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

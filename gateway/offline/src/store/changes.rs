@@ -7,8 +7,9 @@ use backends::Digest;
 use bytes::Bytes;
 use registry::bearer::with_namespace;
 use rusqlite::{Connection, params};
+use sqlite_file::milliseconds;
 
-use super::schema::{BY_REPOSITORY, forget_all, milliseconds};
+use super::schema::{BY_REPOSITORY, forget_all};
 use super::{MANIFEST_BYTES_MAX, Store};
 use crate::AcceptClass;
 
@@ -158,6 +159,11 @@ impl Change {
         }
     }
 
+    /// Whether the thread must write what it has now.
+    pub(super) fn ends(&self) -> bool {
+        matches!(self, Self::Close | Self::Flush(_))
+    }
+
     pub(super) fn removes(&self) -> bool {
         !matches!(
             self,
@@ -213,7 +219,9 @@ impl Change {
                     [repository, &digest.to_string()],
                 )
                 .map(drop),
-            Self::Forget(name) => forget(db, name),
+            Self::Forget(name) => {
+                BY_REPOSITORY.iter().try_for_each(|table| sqlite_file::forget(db, table, name))
+            }
             Self::ForgetCredential { hash } => {
                 let sql =
                     "DELETE FROM grants WHERE credential IN (SELECT id FROM credentials WHERE hash = ?1)";
@@ -256,18 +264,4 @@ fn grant(
                ON CONFLICT DO UPDATE SET at = max(at, excluded.at)";
     let mut insert = db.prepare_cached(sql)?;
     repositories.iter().try_for_each(|repository| insert.execute(params![hash, repository, at]).map(drop))
-}
-
-fn forget(db: &Connection, name: &str) -> rusqlite::Result<()> {
-    for table in BY_REPOSITORY {
-        match name.strip_suffix('/') {
-            // '0' follows '/'.
-            Some(namespace) => {
-                let sql = format!("DELETE FROM {table} WHERE repository >= ?1 AND repository < ?2");
-                db.execute(&sql, [name, &format!("{namespace}0")])?
-            }
-            None => db.execute(&format!("DELETE FROM {table} WHERE repository = ?1"), [name])?,
-        };
-    }
-    Ok(())
 }

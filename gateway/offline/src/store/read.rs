@@ -7,9 +7,9 @@ use backends::Digest;
 use bytes::Bytes;
 use registry::bearer::with_namespace;
 use rusqlite::{Params, Row, params};
+use sqlite_file::{milliseconds, oldest};
 
 use super::Store;
-use super::schema::{milliseconds, oldest};
 use crate::AcceptClass;
 
 /// How far in the future a time may lie, because the clock was set back since.

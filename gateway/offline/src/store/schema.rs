@@ -1,11 +1,10 @@
 //! The tables, and how the file is opened and kept within its bounds.
 
-use std::fs::OpenOptions;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use rusqlite::{Connection, params};
+use sqlite_file::{keep_newest, oldest};
 
 /// The file in `state_dir`.
 pub(super) const FILE: &str = "offline.sqlite";
@@ -59,12 +58,7 @@ pub(super) const BY_REPOSITORY: [&str; 5] = ["served", "tags", "links", "anonymo
 
 /// Opens the file, and empties it if it is of another version or of another registry.
 pub(super) fn open(path: &Path, registry: &str) -> anyhow::Result<Connection> {
-    // SQLite gives its log the same mode.
-    OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
-    let mut db = Connection::open(path)?;
-    db.pragma_update(None, "journal_mode", "WAL")?;
-    // A removal must not be undone by a loss of power.
-    db.pragma_update(None, "synchronous", "FULL")?;
+    let mut db = sqlite_file::open(path)?;
     let version: i64 = db.pragma_query_value(None, "user_version", |row| row.get(0))?;
     let begin = db.transaction()?;
     if version != VERSION {
@@ -99,12 +93,7 @@ pub(super) fn forget_all(db: &Connection) -> rusqlite::Result<()> {
 pub(super) fn clean_up(db: &Connection, now: i64, max_age: Duration) -> rusqlite::Result<()> {
     let oldest = oldest(now, max_age);
     for table in BY_REPOSITORY.iter().chain(&["credentials"]) {
-        db.execute(&format!("DELETE FROM {table} WHERE at < ?1"), [oldest])?;
-        let rows: i64 = db.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0))?;
-        if rows > ROWS_MAX {
-            let last = format!("SELECT at FROM {table} ORDER BY at LIMIT 1 OFFSET {}", rows - ROWS_MAX);
-            db.execute(&format!("DELETE FROM {table} WHERE at <= ({last})"), [])?;
-        }
+        keep_newest(db, (table, "at"), oldest, ROWS_MAX)?;
     }
     bound_manifests(db)?;
     db.execute("DELETE FROM grants WHERE credential NOT IN (SELECT id FROM credentials)", [])?;
@@ -134,14 +123,4 @@ fn bound_manifests(db: &Connection) -> rusqlite::Result<()> {
         db.execute("DELETE FROM served WHERE digest = ?1", params![digest])?;
     }
     Ok(())
-}
-
-/// The earliest time that counts.
-pub(super) fn oldest(now: i64, max_age: Duration) -> i64 {
-    now.saturating_sub(i64::try_from(max_age.as_millis()).unwrap_or(i64::MAX))
-}
-
-pub(crate) fn milliseconds(at: SystemTime) -> i64 {
-    let since = at.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
-    i64::try_from(since).unwrap_or(i64::MAX)
 }

@@ -79,7 +79,7 @@ fn a_removal_that_was_not_queued_is_not_undone_by_a_later_batch() {
     let folder = tempfile::tempdir().expect("a folder");
     let first = store(folder.path());
     first.lost.store(true, Ordering::SeqCst);
-    for _ in 0..=BATCH_MAX {
+    for _ in 0..=sqlite_file::BATCH_MAX {
         first.changes.send(Change::Forget("p/".into())).expect("a thread");
     }
     confirm(&first, "o/a");
