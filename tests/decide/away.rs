@@ -148,12 +148,7 @@ impl Away {
         let client = self.gateway.client(None)?;
         let (status, body) = ask(&client, read, target, token).await?;
         if state == "back" {
-            let (expected, _) = ask(&self.matrix.direct, read, target, token).await?;
-            let expected = match (expected, read) {
-                (StatusCode::FOUND, Read::Range) => StatusCode::PARTIAL_CONTENT,
-                (StatusCode::FOUND, _) => StatusCode::OK,
-                (other, _) => other,
-            };
+            let expected = self.matrix.at_quay(read, target, token).await?;
             ensure!(status == expected, "{}: {status}, Quay answers {expected}", what.name());
         }
         if !status.is_success() {

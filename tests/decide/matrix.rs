@@ -80,7 +80,7 @@ pub(super) struct Matrix {
     /// Forgets after a second, for what the registry may remember for a minute.
     forgetful: Gateway,
     /// Reads at the registry itself.
-    pub(super) direct: Client,
+    direct: Client,
     other: Quay,
     rows: String,
     cells: usize,
@@ -151,6 +151,16 @@ impl Matrix {
         }
     }
 
+    /// The status of the registry's own answer. It sends clients to a store, where they get the bytes.
+    pub(super) async fn at_quay(&self, read: Read, target: &str, token: Option<&str>) -> Result<StatusCode> {
+        let (status, _) = ask(&self.direct, read, target, token).await?;
+        Ok(match (status, read) {
+            (StatusCode::FOUND, Read::Range) => StatusCode::PARTIAL_CONTENT,
+            (StatusCode::FOUND, _) => StatusCode::OK,
+            (other, _) => other,
+        })
+    }
+
     /// One cell: the gateway's answer is the registry's, and a refusal has no byte of what it refuses.
     async fn cell(
         &mut self,
@@ -160,13 +170,7 @@ impl Matrix {
         token: Option<&str>,
         what: &Secret<'_>,
     ) -> Result<StatusCode> {
-        let (expected, _) = ask(&self.direct, read, target, token).await?;
-        let expected = match (expected, read) {
-            // The registry sends clients to a store.
-            (StatusCode::FOUND, Read::Range) => StatusCode::PARTIAL_CONTENT,
-            (StatusCode::FOUND, _) => StatusCode::OK,
-            (other, _) => other,
-        };
+        let expected = self.at_quay(read, target, token).await?;
         let (status, body) = ask(gateway, read, target, token).await?;
         ensure!(status == expected, "{}: {status}, the registry answers {expected}: {target}", what.name);
         if !status.is_success() {

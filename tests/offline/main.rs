@@ -112,6 +112,17 @@ impl Edge {
         }
     }
 
+    /// Quay comes back, and the gateway asks it again.
+    async fn back(&self, way: Way) -> Result<()> {
+        self.come_back(way).await;
+        eventually("Quay answers again", async || {
+            let tag = self.pull(&self.user()?, PRIVATE).await?;
+            ensure!(tag.header("warning").is_empty(), "still stale");
+            Ok(())
+        })
+        .await
+    }
+
     /// Waits until the gateway knows that Quay is away.
     async fn away(&self) -> Result<()> {
         let client = self.gateway.client(None)?;

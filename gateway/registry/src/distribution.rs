@@ -1,10 +1,9 @@
 //! docker-registry (distribution), and registries that behave like it.
 
 use backends::{Digest, Key};
-use http::header::LOCATION;
 use http::{HeaderMap, StatusCode};
 
-use super::{Registry, names};
+use super::{Registry, names, redirect_path};
 
 /// Distribution's layout and quirks.
 #[derive(Debug)]
@@ -23,11 +22,8 @@ impl Registry for Distribution {
     fn permits(&self, status: StatusCode, headers: &HeaderMap, digest: &Digest) -> bool {
         match status {
             StatusCode::OK => names(headers, digest),
-            StatusCode::TEMPORARY_REDIRECT => {
-                let location = headers.get(LOCATION).and_then(|value| value.to_str().ok());
-                let path = location.and_then(|location| location.split(['?', '#']).next());
-                path.is_some_and(|path| path.ends_with(&format!("/{}", self.blob_key(digest))))
-            }
+            StatusCode::TEMPORARY_REDIRECT => redirect_path(headers)
+                .is_some_and(|path| path.ends_with(&format!("/{}", self.blob_key(digest)))),
             _ => false,
         }
     }
@@ -35,6 +31,8 @@ impl Registry for Distribution {
 
 #[cfg(test)]
 mod tests {
+    use http::header::LOCATION;
+
     use super::*;
 
     #[test]

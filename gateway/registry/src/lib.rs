@@ -27,6 +27,7 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use backends::{Digest, Key};
+use http::header::LOCATION;
 use http::{HeaderMap, HeaderName, StatusCode};
 
 pub use answer::{BodyNotRead, describe, read_body};
@@ -108,6 +109,11 @@ const HARMLESS: [&str; 26] = [
 /// `registry/storage/blobserver.go:ServeBlob`).
 fn names(headers: &HeaderMap, digest: &Digest) -> bool {
     named_digest(headers) == Some(*digest)
+}
+
+/// The path of the place to which an answer leads, without its query.
+fn redirect_path(headers: &HeaderMap) -> Option<&str> {
+    headers.get(LOCATION)?.to_str().ok()?.split(['?', '#']).next()
 }
 
 /// The digest that an answer names in `Docker-Content-Digest`, if it is one.

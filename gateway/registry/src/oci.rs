@@ -1,10 +1,9 @@
 //! Any registry that speaks the distribution specification, such as Harbor, zot, GitLab or Nexus. Its stores are not known.
 
 use backends::{Digest, Key};
-use http::header::LOCATION;
 use http::{HeaderMap, StatusCode};
 
-use super::{Registry, names};
+use super::{Registry, names, redirect_path};
 
 /// What all registries have in common.
 #[derive(Debug)]
@@ -25,9 +24,7 @@ impl Registry for Oci {
         match status {
             StatusCode::OK => names(headers, digest),
             StatusCode::TEMPORARY_REDIRECT | StatusCode::FOUND => {
-                let location = headers.get(LOCATION).and_then(|value| value.to_str().ok());
-                let path = location.and_then(|location| location.split(['?', '#']).next());
-                path.is_some_and(|path| {
+                redirect_path(headers).is_some_and(|path| {
                     let path = path.strip_suffix("/data").unwrap_or(path);
                     path.rsplit('/').next() == Some(digest.hex().as_str())
                 })

@@ -1,15 +1,14 @@
 //! Reads pinned images on their schedule.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use backends::Digest;
 use config::{ImageName, Pin};
 use futures_util::future::join_all;
-use operations::images::wanted_children;
+use operations::images::{ImageWalk, MANIFESTS_MAX, UnknownContent};
+use registry::LocalBlob;
 use registry::service_account::Reader;
-use registry::{LocalBlob, local_blobs};
 
 use super::blob::keep_blob;
 use super::media_type::media_type;
@@ -18,9 +17,6 @@ use super::schedule;
 use super::sets::key;
 use crate::Gateway;
 use crate::offline;
-
-/// The most manifests of one image.
-const MANIFESTS_MAX: usize = 1000;
 
 /// The longest sleep. After it, the clock is read again, because it may have been set.
 const SLEEP_MAX: Duration = Duration::from_secs(600);
@@ -116,29 +112,18 @@ async fn blobs(
     pin: &Pin,
     image: &ImageName,
 ) -> Result<Vec<LocalBlob>, String> {
-    let (mut blobs, mut seen, mut seen_blobs) = (Vec::new(), HashSet::new(), HashSet::from([Digest::EMPTY]));
-    let (mut left, mut manifests) = (vec![image.reference.clone()], 0);
-    while let Some(reference) = left.pop() {
-        manifests += 1;
-        if manifests > MANIFESTS_MAX {
-            return Err(format!("its index has more than {MANIFESTS_MAX} manifests"));
-        }
+    let mut walk = ImageWalk::new(&image.reference, &pin.platforms);
+    while let Some(reference) = walk.wanted() {
         let bytes =
             reader.manifest(&image.repository, &reference).await.map_err(|error| error.to_string())?;
         offline::learn_read(gateway, (&image.repository, &reference), &media_type(&bytes), &bytes);
-        let parsed = |error: serde_json::Error| format!("its manifest cannot be parsed: {error}");
-        match wanted_children(&bytes, &pin.platforms).map_err(parsed)? {
-            Some(children) if children.is_empty() => {
-                return Err(format!("its index has no manifest for {}", pin.platforms));
-            }
-            Some(children) => {
-                left.extend(children.iter().filter(|child| seen.insert(**child)).map(ToString::to_string));
-            }
-            None => {
-                let local = local_blobs(&bytes).map_err(parsed)?;
-                blobs.extend(local.into_iter().filter(|blob| seen_blobs.insert(blob.digest)));
-            }
-        }
+        walk.take(&bytes).map_err(|unknown| match unknown {
+            UnknownContent::Unparsed(error) => format!("its manifest cannot be parsed: {error}"),
+            UnknownContent::NoPlatform => format!("its index has no manifest for {}", pin.platforms),
+            UnknownContent::TooMany => format!("its index has more than {MANIFESTS_MAX} manifests"),
+        })?;
     }
+    let mut blobs = walk.blobs();
+    blobs.retain(|blob| blob.digest != Digest::EMPTY);
     Ok(blobs)
 }

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use super::{ImageName, Manifest, read_manifest};
 
 /// The most manifests of one image. Indexes may name indexes.
-const MANIFESTS_MAX: usize = 1000;
+pub const MANIFESTS_MAX: usize = 1000;
 
 /// What an image consists of.
 #[derive(Debug, Clone)]
@@ -37,8 +37,78 @@ struct Child {
     platform: Option<DescribedPlatform>,
 }
 
-/// Reads the manifests of an image for these platforms, and lists their blobs. An image that is not an index is taken as
-/// it is, because it has no choice of platforms.
+/// The manifests and blobs of an image, as far as they are known. Its user reads the manifests. Pure.
+#[derive(Debug)]
+pub struct ImageWalk<'a> {
+    platforms: &'a Platforms,
+    left: Vec<String>,
+    taken: usize,
+    seen: HashSet<Digest>,
+    seen_blobs: HashSet<Digest>,
+    blobs: Vec<LocalBlob>,
+}
+
+/// Why an image is not known as a whole.
+#[derive(Debug)]
+pub enum UnknownContent {
+    /// A manifest cannot be parsed.
+    Unparsed(serde_json::Error),
+    /// Its index has none of the platforms.
+    NoPlatform,
+    /// It has more than [`MANIFESTS_MAX`] manifests.
+    TooMany,
+}
+
+impl<'a> ImageWalk<'a> {
+    /// Begins with the tag or digest of an image.
+    #[must_use]
+    pub fn new(reference: &str, platforms: &'a Platforms) -> Self {
+        Self {
+            platforms,
+            left: vec![reference.to_owned()],
+            taken: 0,
+            seen: HashSet::new(),
+            seen_blobs: HashSet::new(),
+            blobs: Vec::new(),
+        }
+    }
+
+    /// The tag or digest of a manifest that is to be read. `None` if all were.
+    pub fn wanted(&mut self) -> Option<String> {
+        self.left.pop()
+    }
+
+    /// Takes a manifest that was wanted. One that is not an index is taken as it is, because it has no choice of platforms.
+    ///
+    /// # Errors
+    /// It cannot be parsed, it is an index without any of the platforms, or the image has too many manifests.
+    pub fn take(&mut self, manifest: &[u8]) -> Result<(), UnknownContent> {
+        match wanted_children(manifest, self.platforms).map_err(UnknownContent::Unparsed)? {
+            Some(children) if children.is_empty() => return Err(UnknownContent::NoPlatform),
+            Some(children) => {
+                let new = children.iter().filter(|child| self.seen.insert(**child));
+                self.left.extend(new.map(ToString::to_string));
+            }
+            None => {
+                let local = local_blobs(manifest).map_err(UnknownContent::Unparsed)?;
+                self.blobs.extend(local.into_iter().filter(|blob| self.seen_blobs.insert(blob.digest)));
+            }
+        }
+        self.taken += 1;
+        match self.taken + self.left.len() > MANIFESTS_MAX {
+            true => Err(UnknownContent::TooMany),
+            false => Ok(()),
+        }
+    }
+
+    /// The blobs that the registry has for the manifests, each once.
+    #[must_use]
+    pub fn blobs(self) -> Vec<LocalBlob> {
+        self.blobs
+    }
+}
+
+/// Reads the manifests of an image for these platforms, and lists their blobs.
 ///
 /// # Errors
 /// A manifest cannot be read or parsed, the index has none of the platforms, or it has more than 1000 manifests.
@@ -49,36 +119,31 @@ pub(crate) async fn read_content(
     platforms: &Platforms,
     manifest_max: usize,
 ) -> anyhow::Result<ImageContent> {
-    let mut content = ImageContent { manifests: Vec::new(), blobs: Vec::new() };
-    let (mut seen, mut seen_blobs) = (HashSet::new(), HashSet::new());
-    let mut left = vec![image.reference.clone()];
-    while let Some(reference) = left.pop() {
+    let (mut walk, mut manifests) = (ImageWalk::new(&image.reference, platforms), Vec::new());
+    while let Some(reference) = walk.wanted() {
         let manifest = read_manifest(client, tokens, image, &reference, manifest_max).await?;
-        let parsed = || format!("{image}: its manifest {} cannot be parsed", manifest.digest);
-        if let Some(children) = wanted_children(&manifest.bytes, platforms).with_context(parsed)? {
-            if children.is_empty() {
-                bail!(
-                    "{image}: its index has no manifest for {platforms}: see the platforms that it has, or take all"
-                );
+        match walk.take(&manifest.bytes) {
+            Ok(()) => manifests.push(manifest),
+            Err(UnknownContent::Unparsed(error)) => {
+                let what = format!("{image}: its manifest {} cannot be parsed", manifest.digest);
+                return Err(error).context(what);
             }
-            left.extend(children.iter().filter(|child| seen.insert(**child)).map(ToString::to_string));
-        } else {
-            let blobs = local_blobs(&manifest.bytes).with_context(parsed)?;
-            content.blobs.extend(blobs.into_iter().filter(|blob| seen_blobs.insert(blob.digest)));
-        }
-        content.manifests.push(manifest);
-        if content.manifests.len() + left.len() > MANIFESTS_MAX {
-            bail!("{image}: its index has more than {MANIFESTS_MAX} manifests");
+            Err(UnknownContent::NoPlatform) => bail!(
+                "{image}: its index has no manifest for {platforms}: see the platforms that it has, or take all"
+            ),
+            Err(UnknownContent::TooMany) => {
+                bail!("{image}: its index has more than {MANIFESTS_MAX} manifests")
+            }
         }
     }
-    Ok(content)
+    Ok(ImageContent { manifests, blobs: walk.blobs() })
 }
 
 /// The manifests that an index names for these platforms. `None` if the manifest is not an index.
 ///
 /// # Errors
 /// The bytes are not a JSON manifest.
-pub fn wanted_children(manifest: &[u8], platforms: &Platforms) -> serde_json::Result<Option<Vec<Digest>>> {
+fn wanted_children(manifest: &[u8], platforms: &Platforms) -> serde_json::Result<Option<Vec<Digest>>> {
     let index: Index = serde_json::from_slice(manifest)?;
     let Some(children) = index.manifests else { return Ok(None) };
     let wanted = children.iter().filter(|child| {

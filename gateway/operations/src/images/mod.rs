@@ -10,8 +10,8 @@ pub use config::{ImageName, ImageNameError, Platform, PlatformError, Platforms};
 
 pub use self::auth_file::AuthFile;
 pub(crate) use self::blob::{BlobRead, Kept, Sink, read_blob};
-pub use self::content::wanted_children;
 pub(crate) use self::content::{ImageContent, read_content};
+pub use self::content::{ImageWalk, MANIFESTS_MAX, UnknownContent};
 pub(crate) use self::logins::LoggedIn;
 pub use self::logins::Logins;
 pub(crate) use self::manifest::{Manifest, read_manifest};
