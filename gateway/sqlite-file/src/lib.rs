@@ -95,7 +95,7 @@ pub fn keep_newest(
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
-    use std::sync::mpsc::channel;
+    use std::sync::mpsc::sync_channel;
 
     use super::*;
 
@@ -147,7 +147,7 @@ mod tests {
 
     #[test]
     fn a_batch_ends_with_what_ends_it() {
-        let (send, changes) = channel();
+        let (send, changes) = sync_channel(8);
         (0..5).for_each(|change| send.send(change).expect("sent"));
         assert_eq!(gathered(&changes, |change| *change == 2), Some(vec![0, 1, 2]));
         drop(send);

@@ -54,8 +54,12 @@ fn read_manifest(response: Response<Body>, links: Option<Lesson>, kept: Option<K
     };
     read_along(response, size, move |bytes| {
         if Digest::of(&bytes) == digest {
-            links.map(|lesson| lesson.end(&bytes));
-            kept.map(|kept| kept.end(bytes.into()));
+            if let Some(links) = links {
+                links.end(&bytes);
+            }
+            if let Some(kept) = kept {
+                kept.end(bytes.into());
+            }
         }
     })
 }
