@@ -80,8 +80,13 @@ pub(crate) struct EvictArguments {
 
 #[derive(Debug, Args)]
 pub(crate) struct ExportArguments {
-    /// An image: [HOST/]REPOSITORY[:TAG|@DIGEST]. Without a tag, it is latest.
-    #[arg(value_name = "IMAGE", required = true, value_parser = ImageName::as_clients_write)]
+    // No comment for rustdoc, which takes the brackets for a link.
+    #[arg(
+        value_name = "IMAGE",
+        required = true,
+        value_parser = ImageName::as_clients_write,
+        help = "An image: [HOST/]REPOSITORY[:TAG|@DIGEST]. Without a tag, it is latest"
+    )]
     pub(crate) images: Vec<ImageName>,
     /// The folder of the layout. It is made if it is missing.
     #[arg(long, value_name = "DIR")]

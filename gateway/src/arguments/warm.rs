@@ -16,8 +16,12 @@ pub(crate) struct WarmArguments {
     /// The configuration file of the gateway, for its hostname, its CA and its service account.
     #[arg(long, value_name = "FILE", env = "QUAY_GATEWAY_CONFIG")]
     pub(crate) config: PathBuf,
-    /// An image: [HOST/]REPOSITORY[:TAG|@DIGEST]. A HOST must be the gateway or its registry. Without a tag, it is latest.
-    #[arg(value_name = "IMAGE", value_parser = ImageName::as_clients_write)]
+    // No comment for rustdoc, which takes the brackets for a link.
+    #[arg(
+        value_name = "IMAGE",
+        value_parser = ImageName::as_clients_write,
+        help = "An image: [HOST/]REPOSITORY[:TAG|@DIGEST]. A HOST must be the gateway or its registry. Without a tag, it is latest"
+    )]
     pub(crate) images: Vec<ImageName>,
     /// A file with an image a line, or - for standard input. What follows a # is a comment. May be repeated.
     #[arg(long, value_name = "FILE")]
