@@ -11,6 +11,10 @@ use config::RegistryKind;
 /// ignored, because the gateway probes the stores itself.
 const STORE: &str = "preferred_storage";
 
+/// The services of Quay without which it answers no pull: it reads everything from its database, `registry_gunicorn` serves
+/// `/v2/`, and without the service key its tokens are not accepted.
+const NEEDED: [&str; 3] = ["database", "registry_gunicorn", "service_key"];
+
 /// The meaning of an answer of `/health/instance` (Quay) or `/v2/` (distribution).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Health {
@@ -39,9 +43,8 @@ struct ReportData {
 impl Health {
     /// The meaning of an answer.
     ///
-    /// Quay answers 503 if one of its services fails, and names that service. Without its database it can do
-    /// nothing, with `registry_gunicorn` false it does not serve `/v2/`, with `service_key` false its tokens are
-    /// not accepted. Whichever service it is, Quay means that no load balancer should send requests to it.
+    /// Quay answers 503 if one of its services fails, and names that service. Whichever service it is, Quay means that no
+    /// load balancer should send requests to it.
     #[must_use]
     pub fn of(kind: RegistryKind, status: StatusCode, body: &[u8]) -> Self {
         let report = serde_json::from_slice::<Report>(body).ok().filter(|_| kind == RegistryKind::Quay);
@@ -62,5 +65,12 @@ impl Health {
             [only] if only == STORE => Self::Serves,
             _ => Self::Fails(failing),
         }
+    }
+
+    /// Whether the report says that the instance cannot answer pulls. A report that names no service counts as that. With
+    /// only its disk full or its web pages gone, Quay still answers them.
+    #[must_use]
+    pub fn is_down(failing: &[String]) -> bool {
+        failing.is_empty() || failing.iter().any(|name| NEEDED.contains(&name.as_str()))
     }
 }

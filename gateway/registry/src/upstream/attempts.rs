@@ -13,8 +13,9 @@ use super::breaker::Evidence;
 use super::exchange::{Ending, Exchanged, Failed, exchange, not_begun};
 use super::first_piece::with_first_piece;
 use super::instance::Instance;
+use super::meaning::{Meaning, meaning, try_next};
 use super::{Answer, Head, InstanceId, Order, Purpose, Upstream, ZoneIsDead};
-use crate::{Repeat, UploadRefusal, is_masked_bad_gateway, repeat, upload_repository};
+use crate::{Read, Repeat, UploadRefusal, is_masked_bad_gateway, repeat, upload_repository};
 use config::RegistryKind;
 use gateway_http::{Body, BodyError, Fault, Problem};
 
@@ -125,9 +126,8 @@ impl Upstream {
         let request = self.request(one.head)?;
         let lost = || self.out_of_use(instance, one);
         let exchanged = exchange(&instance.client, &self.timeouts, request, body, one.bound, &lost);
-        let reads = matches!(one.head.method, Method::GET | Method::HEAD);
         let exchanged = match repeat {
-            Repeat::Never if !(self.gives_up && reads) => exchanged.await,
+            Repeat::Never if !(self.gives_up && changes_nothing(one.head)) => exchanged.await,
             _ => {
                 let others = one.others && repeat != Repeat::Never;
                 self.wait_with_probes(instance, exchanged, others).await
@@ -180,7 +180,7 @@ impl Upstream {
     /// is detected within seconds, and a slow instance gets the time that it needs. If the client leaves,
     /// this says nothing about the instance, because the request may take long. If there are `others`, the
     /// wait ends when the instance does not answer probes either. If the gateway may answer without the
-    /// registry, it ends when the registry is away.
+    /// registry, it ends when the registry is away: so that this is known soon, all instances are probed.
     async fn wait_with_probes(
         &self,
         instance: &Instance,
@@ -190,12 +190,15 @@ impl Upstream {
         let suspicious = self.timeouts.registry_probe / 3;
         tokio::pin!(exchanged);
         loop {
-            tokio::select! {
-                exchanged = &mut exchanged => return exchanged,
-                () = sleep(suspicious) => instance.suspect(),
-            }
             if self.gives_up && self.is_away() {
                 return Err(Failed { problem: Problem::away(), ending: Ending::GivenUp });
+            }
+            tokio::select! {
+                exchanged = &mut exchanged => return exchanged,
+                () = sleep(suspicious) => match self.gives_up {
+                    true => self.instances.iter().for_each(|instance| instance.suspect()),
+                    false => instance.suspect(),
+                },
             }
             if others && instance.is_silent() {
                 let why = "the registry gave no answer, and does not answer probes";
@@ -258,6 +261,13 @@ impl Upstream {
     }
 }
 
+/// Whether a request changes nothing at the registry, so that nobody needs to know how it would have ended. Clients try
+/// `POST` for a token first, which Quay refuses.
+fn changes_nothing(head: &Head<'_>) -> bool {
+    matches!(head.method, Method::GET | Method::HEAD)
+        || Read::parse(&head.method, head.path.path()) == Read::Token
+}
+
 /// Whether the head promises bytes that an empty body does not have. hyper would send this head and take the request
 /// for done, so that the registry would read the next request on the connection as the body of this one.
 fn promises_more(headers: &HeaderMap, body: &Body) -> bool {
@@ -280,81 +290,9 @@ fn hash(path: &str) -> u64 {
     hasher.finish()
 }
 
-/// What an answer says about the instance that gave it.
-#[derive(Debug, PartialEq, Eq)]
-enum Meaning {
-    /// The instance serves.
-    Serves,
-    /// The instance answered 500 to a request that reads or begins an upload.
-    Error,
-    /// There may be nothing behind the instance's proxy, or only this request takes too long. A probe
-    /// decides.
-    Doubt,
-    /// An error that says nothing about other requests.
-    OtherError,
-    /// The answer says nothing.
-    Nothing,
-}
-
-/// The meaning of an answer. `masked` says that a 413 stands for a 502 of Quay's nginx.
-///
-/// A 502, 503 or 504 alone proves too little: Quay's nginx gives up every request that takes 60 s (the
-/// catalog: 10 s), and one client can send many of those.
-fn meaning(repeat: Repeat, path: &str, status: StatusCode, masked: bool) -> Meaning {
-    match status {
-        _ if masked || is_gone(status) => Meaning::Doubt,
-        StatusCode::INTERNAL_SERVER_ERROR if repeat != Repeat::Never => Meaning::Error,
-        _ if status.is_server_error() => Meaning::OtherError,
-        // Quay answers `/v2/` with 401 even without its database.
-        _ if path == "/v2/" || repeat == Repeat::Never => Meaning::Nothing,
-        _ => Meaning::Serves,
-    }
-}
-
-/// Whether a request with this answer goes on to the next instance.
-fn try_next(repeat: Repeat, status: StatusCode) -> bool {
-    let error = status == StatusCode::INTERNAL_SERVER_ERROR;
-    match repeat {
-        Repeat::Never => false,
-        // If the answer is 500, the login was not decided. If Quay refuses or counts a login, it answers 401, 403 or
-        // 429.
-        Repeat::Login => error,
-        Repeat::Read | Repeat::Begin => error || is_gone(status),
-    }
-}
-
-/// Whether this is the status of a proxy that has nothing behind it.
-fn is_gone(status: StatusCode) -> bool {
-    matches!(status, StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_login_that_was_decided_is_never_sent_again() {
-        for status in [200, 400, 401, 403, 404, 405, 429, 502, 503, 504] {
-            let status = StatusCode::from_u16(status).expect("a status");
-            assert!(!try_next(Repeat::Login, status), "{status}");
-        }
-        assert!(try_next(Repeat::Login, StatusCode::INTERNAL_SERVER_ERROR));
-    }
-
-    #[test]
-    fn reads_and_new_uploads_try_the_next_instance() {
-        for repeat in [Repeat::Read, Repeat::Begin] {
-            for status in [500, 502, 503, 504] {
-                let status = StatusCode::from_u16(status).expect("a status");
-                assert!(try_next(repeat, status), "{status}");
-                assert!(!try_next(Repeat::Never, status), "{status}");
-            }
-            for status in [200, 202, 401, 404, 429] {
-                let status = StatusCode::from_u16(status).expect("a status");
-                assert!(!try_next(repeat, status), "{status}");
-            }
-        }
-    }
 
     #[test]
     fn no_head_promises_what_its_body_does_not_have() {
@@ -389,31 +327,5 @@ mod tests {
         for method in [Method::POST, Method::PUT, Method::PATCH, Method::DELETE] {
             assert!(!would_lose_body(&method, &none, &chunks()), "{method}");
         }
-    }
-
-    #[test]
-    fn an_error_of_one_request_is_confirmed_by_a_probe() {
-        for repeat in [Repeat::Never, Repeat::Read, Repeat::Login, Repeat::Begin] {
-            for path in ["/v2/o/a/manifests/v1", "/v2/_catalog", "/v2/%5Fcatalog", "/v2/", "/health/endtoend"]
-            {
-                for status in [502, 503, 504] {
-                    let status = StatusCode::from_u16(status).expect("a status");
-                    assert_eq!(
-                        meaning(repeat, path, status, false),
-                        Meaning::Doubt,
-                        "{repeat:?} {path} {status}"
-                    );
-                }
-            }
-        }
-        let of = |repeat, path, status, masked| {
-            meaning(repeat, path, StatusCode::from_u16(status).expect("a status"), masked)
-        };
-        assert_eq!(of(Repeat::Never, "/v2/a/blobs/uploads/1", 413, true), Meaning::Doubt);
-        assert_eq!(of(Repeat::Never, "/v2/a/blobs/uploads/1", 413, false), Meaning::Nothing);
-        assert_eq!(of(Repeat::Read, "/v2/a/tags/list", 500, false), Meaning::Error);
-        assert_eq!(of(Repeat::Never, "/v2/a/blobs/uploads/1", 500, false), Meaning::OtherError);
-        assert_eq!(of(Repeat::Read, "/v2/a/tags/list", 404, false), Meaning::Serves);
-        assert_eq!(of(Repeat::Read, "/v2/", 401, false), Meaning::Nothing);
     }
 }

@@ -62,6 +62,8 @@ pub(super) enum Evidence {
     Reached,
     /// A probe was answered, and the answer says that the instance does not serve.
     Unwell,
+    /// A probe was answered, and the answer says that a part of the instance fails, without which it still answers pulls.
+    Impaired,
     /// A probe got no answer or no connection.
     Silent,
 }
@@ -111,6 +113,8 @@ struct Open {
     why: String,
     /// Whether the last probe got no answer.
     silent: bool,
+    /// Whether the instance says that it still answers pulls.
+    answers: bool,
     good: u32,
 }
 
@@ -149,30 +153,39 @@ impl Breaker {
                 true
             }
             Evidence::Silent => counted(&mut self.silences, SILENCES),
-            Evidence::Gone | Evidence::Unwell => true,
+            Evidence::Gone | Evidence::Unwell | Evidence::Impaired => true,
         };
-        if evidence == Evidence::Unwell {
+        if matches!(evidence, Evidence::Unwell | Evidence::Impaired) {
             self.silences = 0;
         }
         if let Some(open) = &mut self.open {
             (open.last, open.good) = (now, 0);
             open.silent = match evidence {
                 Evidence::Silent => true,
-                Evidence::Unwell => false,
+                Evidence::Unwell | Evidence::Impaired => false,
                 _ => open.silent,
             };
+            // A single request or probe without an answer does not contradict the instance's own words.
+            open.answers = evidence == Evidence::Impaired || (open.answers && !enough);
             why.clone_into(&mut open.why);
             return None;
         }
-        enough.then(|| self.opened(now, evidence == Evidence::Silent, why))
+        enough.then(|| self.opened(now, evidence, why))
     }
 
-    fn opened(&mut self, now: Instant, silent: bool, why: &str) -> Change {
+    fn opened(&mut self, now: Instant, evidence: Evidence, why: &str) -> Change {
         // The opening confirms the doubt.
         self.doubted = None;
         let again = self.closed_at.is_some_and(|at| now - at < CALM);
         self.needed = if again { (self.needed * 2).min(GOOD_MAX) } else { GOOD };
-        self.open = Some(Open { since: now, last: now, why: why.to_owned(), silent, good: 0 });
+        self.open = Some(Open {
+            since: now,
+            last: now,
+            why: why.to_owned(),
+            silent: evidence == Evidence::Silent,
+            answers: evidence == Evidence::Impaired,
+            good: 0,
+        });
         Change::Opened
     }
 
@@ -201,9 +214,9 @@ impl Breaker {
         self.open.as_ref().is_some_and(|open| open.silent)
     }
 
-    /// Whether no requests are sent. A doubt alone does not count.
-    pub(super) fn is_open(&self) -> bool {
-        self.open.is_some()
+    /// Whether the instance answers no pull: the breaker is open, and the instance does not say that it still answers.
+    pub(super) fn is_away(&self) -> bool {
+        self.open.as_ref().is_some_and(|open| !open.answers)
     }
 
     /// Whether there was a recent failure, so that the instance is probed sooner.

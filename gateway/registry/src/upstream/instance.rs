@@ -161,9 +161,9 @@ impl Instance {
         self.memory().breaker.circuit() == Circuit::Closed
     }
 
-    /// Whether its breaker is open.
-    pub(super) fn is_open(&self) -> bool {
-        self.memory().breaker.is_open()
+    /// Whether it answers no pull.
+    pub(super) fn is_away(&self) -> bool {
+        self.memory().breaker.is_away()
     }
 
     /// Whether the instance does not answer probes.

@@ -13,6 +13,7 @@ mod exchange;
 mod first_piece;
 mod idle_timeout;
 mod instance;
+mod meaning;
 mod probe;
 mod progress;
 mod reclaimable;
@@ -238,10 +239,11 @@ impl Upstream {
         self.ordered(uses, store, kept)
     }
 
-    /// Whether the breakers of all instances are open, so that no request is answered.
+    /// Whether no instance answers pulls: the breakers of all are open. An instance whose health page names only parts
+    /// without which it answers pulls is not away.
     #[must_use]
     pub fn is_away(&self) -> bool {
-        self.instances.iter().all(|instance| instance.is_open())
+        self.instances.iter().all(|instance| instance.is_away())
     }
 
     /// Whether requests may be sent to an instance.

@@ -122,9 +122,10 @@ fn judged(kind: RegistryKind, status: StatusCode, body: &[u8]) -> (Evidence, Str
         Health::Fails(names) if names.is_empty() => (Evidence::Unwell, "its health check fails".to_owned()),
         // The names come from the network.
         Health::Fails(names) => {
+            let evidence = if Health::is_down(&names) { Evidence::Unwell } else { Evidence::Impaired };
             let names = names.join(", ");
             let names: String = names.chars().filter(|character| !character.is_control()).take(200).collect();
-            (Evidence::Unwell, format!("its health check fails: {names}"))
+            (evidence, format!("its health check fails: {names}"))
         }
     }
 }
@@ -154,6 +155,10 @@ mod tests {
             unwell("its health check fails: database, preferred_storage")
         );
         assert_eq!(quay(503, &health("")), unwell("its health check fails"));
+        for still_answers in ["auth", "disk_space", "web_gunicorn"] {
+            let seen = quay(503, &health(&format!(r#""database":true,"{still_answers}":false"#)));
+            assert_eq!(seen, (Evidence::Impaired, format!("its health check fails: {still_answers}")));
+        }
     }
 
     #[test]

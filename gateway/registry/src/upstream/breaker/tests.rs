@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-const ALL: [Evidence; 10] = [
+const ALL: [Evidence; 11] = [
     Evidence::Answered,
     Evidence::Error(1),
     Evidence::Error(2),
@@ -14,6 +14,7 @@ const ALL: [Evidence; 10] = [
     Evidence::Well,
     Evidence::Reached,
     Evidence::Unwell,
+    Evidence::Impaired,
     Evidence::Silent,
 ];
 
@@ -39,6 +40,42 @@ fn what_opens_it() {
         &[Well, Answered],
     ] {
         assert_eq!(after(stays), "closed", "{stays:?}");
+    }
+}
+
+#[test]
+fn an_instance_that_answers_pulls_is_not_away() {
+    use Evidence::{Doubt, Error, Gone, Impaired, Reached, Silent, Unwell, Well};
+    let is_away = |evidence: &[Evidence]| {
+        let mut breaker = Breaker::default();
+        for seen in evidence {
+            breaker.note(Instant::now(), *seen, "why");
+        }
+        breaker.is_away()
+    };
+    for there in [
+        &[][..],
+        &[Impaired],
+        &[Impaired, Silent],
+        &[Impaired, Doubt],
+        &[Impaired, Well],
+        &[Unwell, Impaired],
+        &[Impaired, Silent, Impaired, Silent],
+    ] {
+        assert!(!is_away(there), "{there:?}");
+    }
+    for away in [
+        &[Gone][..],
+        &[Unwell],
+        &[Silent, Silent],
+        &[Impaired, Unwell],
+        &[Impaired, Gone],
+        &[Impaired, Silent, Silent],
+        &[Impaired, Error(1), Error(2), Error(3)],
+        &[Unwell, Well],
+        &[Unwell, Reached],
+    ] {
+        assert!(is_away(away), "{away:?}");
     }
 }
 
